@@ -1,0 +1,34 @@
+"""Event: something that happened, in the shape of a CloudEvent 1.0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+DATASET_COMMITTED = "volant.dataset.committed"
+DATASET_REJECTED = "volant.dataset.rejected"
+LOOP_APPLIED = "volant.loop.applied"
+RUN_STARTED = "volant.run.started"
+RUN_FINISHED = "volant.run.finished"
+MODEL_REGISTERED = "volant.model.registered"
+GATE_DECIDED = "volant.gate.decided"
+DEPLOYMENT_ACTIVATED = "volant.deployment.activated"
+DEPLOYMENT_FAILED = "volant.deployment.failed"
+CRON_FIRED = "volant.cron.fired"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. `id` is its identity: the same id twice is the same event.
+
+    `subject` is the noun it is about (`dataset/wine`, `loop/wine-quality`).
+    """
+
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])

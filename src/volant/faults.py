@@ -1,0 +1,48 @@
+"""Named crash points: where a process may die, and a switch that makes it die there.
+
+`crash_point("data.appended")` costs one dictionary look-up. A test arms one by
+setting `VOLANT_CRASH_AT=data.appended` and, so that the restarted process gets
+past it, `VOLANT_CRASH_ONCE=<file>`: the process creates the file and then kills
+itself with SIGKILL; with the file present nothing happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+# name → what has and hasn't happened when the process dies there
+CRASH_POINTS: dict[str, str] = {
+    "push.staged": "the files lie in staging; no push row yet",
+    "push.recorded": "the push row exists; its ingest run isn't started yet",
+    "ingest.quarantined": "broken rows are in quarantine; good rows aren't in the table yet",
+    "ingest.appended": "the table has its new version; nobody was told",
+    "ingest.committed": "version row and event are stored; the event isn't dispatched yet",
+    "events.fired": "the firing is recorded; its run isn't started yet",
+    "events.started": "the run is started; the event isn't marked dispatched yet",
+    "split.frozen": "the holdout file exists; the step hasn't answered yet",
+    "train.fitted": "the model is fitted; its files aren't complete yet",
+    "train.saved": "the model's files are complete; the step hasn't answered yet",
+    "evaluate.decided": "the decision is computed; it isn't stored yet",
+    "evaluate.stored": "the decision is stored; the step isn't recorded as done",
+    "register.copied": "the model's files are in the artifact store; no version row yet",
+    "register.stored": "the version row exists; the step isn't recorded as done",
+    "deploy.requested": "the revision row exists; no replica yet",
+    "deploy.ready": "a replica of the new revision is ready; it isn't live yet",
+    "deploy.activated": "the revision is live in the database; old replicas still run",
+}
+
+
+def crash_point(name: str) -> None:
+    """Die here with SIGKILL if this point is armed; else do nothing."""
+    if os.environ.get("VOLANT_CRASH_AT") != name:
+        return
+    if name not in CRASH_POINTS:
+        raise LookupError(f"unknown crash point {name!r}")
+    once = os.environ.get("VOLANT_CRASH_ONCE")
+    if once:
+        try:
+            os.close(os.open(once, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,246 @@
+"""The stored nouns. One Protocol a noun; every write that changes a state is
+guarded, and takes the events that are stored in its own transaction.
+
+Common rules: getters raise `NotFound`; `page` methods return newest first, at most
+`limit` rows older than the `before` cursor (an opaque string, None for the first
+page), with the next cursor or None; writes raise `Unavailable` when the database is
+locked or read-only and `ResourceExhausted` when the disk is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from volant.domain.contract import Contract
+from volant.domain.dataset import Dataset, DatasetVersion, Push
+from volant.domain.decision import Decision
+from volant.domain.deployment import Deployment, Revision
+from volant.domain.event import Event
+from volant.domain.loop import Loop, ReplicaSpec
+from volant.domain.model import ModelVersion
+from volant.domain.principal import AuditEntry, Token
+from volant.domain.run import Run
+from volant.domain.tracking import Experiment, Metric, TrackedRun, TrackingStatus
+from volant.domain.trigger import Firing, Trigger
+
+
+class DatasetRecords(Protocol):
+    def create(self, dataset: Dataset) -> Dataset:
+        """Store it; returns the stored one if the name exists."""
+        ...
+
+    def get(self, name: str) -> Dataset: ...
+
+    def list(self) -> Sequence[Dataset]: ...
+
+    def set_contract(self, name: str, contract: Contract) -> None: ...
+
+
+class PushRecords(Protocol):
+    def create(self, push: Push) -> Push:
+        """Store it as `received`; the same id again returns the stored one."""
+        ...
+
+    def get(self, push_id: str) -> Push: ...
+
+    def page(
+        self, dataset: str, limit: int, before: str | None = None
+    ) -> tuple[Sequence[Push], str | None]: ...
+
+    def commit(
+        self, push_id: str, version: DatasetVersion, contract: Contract | None, event: Event
+    ) -> DatasetVersion:
+        """received → committed, with the version row, the dataset's totals, the
+        contract if one was inferred, and the event, in one transaction. The version's
+        number is given here (newest + 1), whatever `version.version` says; a push that is
+        committed already returns its stored version and stores nothing."""
+        ...
+
+    def reject(self, push_id: str, reason: str, rows_quarantined: int, event: Event) -> None:
+        """received → rejected; does nothing if it is rejected already."""
+        ...
+
+
+class VersionRecords(Protocol):
+    def get(self, dataset: str, version: int) -> DatasetVersion: ...
+
+    def page(
+        self, dataset: str, limit: int, before: str | None = None
+    ) -> tuple[Sequence[DatasetVersion], str | None]: ...
+
+
+class LoopRecords(Protocol):
+    def apply(self, loop: Loop, triggers: Sequence[Trigger], event: Event) -> Loop:
+        """Insert or replace by name: generation + 1 when source or code changed (else
+        nothing is written), its triggers replaced, one transaction."""
+        ...
+
+    def get(self, name: str) -> Loop: ...
+
+    def list(self) -> Sequence[Loop]: ...
+
+    def delete(self, name: str, event: Event) -> None: ...
+
+
+class RunRecords(Protocol):
+    def create(self, run: Run, event: Event | None = None) -> Run:
+        """The same id again returns the stored run and stores nothing."""
+        ...
+
+    def get(self, run_id: str) -> Run: ...
+
+    def page(
+        self, limit: int, before: str | None = None, *, loop: str | None = None
+    ) -> tuple[Sequence[Run], str | None]: ...
+
+
+class EventRecords(Protocol):
+    def append(self, event: Event) -> bool:
+        """False when the id is stored already."""
+        ...
+
+    def pending(self, limit: int) -> Sequence[Event]:
+        """Oldest events not dispatched yet."""
+        ...
+
+    def mark_dispatched(self, event_id: str) -> None: ...
+
+    def get(self, event_id: str) -> Event: ...
+
+    def page(
+        self, limit: int, before: str | None = None, *, subject: str | None = None
+    ) -> tuple[Sequence[Event], str | None]: ...
+
+
+class TriggerRecords(Protocol):
+    def for_dataset(self, dataset: str) -> Sequence[Trigger]: ...
+
+    def due(self, now: datetime) -> Sequence[Trigger]:
+        """Cron triggers whose `next_at` has come."""
+        ...
+
+    def advance(self, trigger_id: str, expected: datetime, next_at: datetime, event: Event) -> bool:
+        """Move `next_at` on if it still is `expected`, storing the event; else False."""
+        ...
+
+    def fire(self, firing: Firing, decision: Decision) -> bool:
+        """Store both; False when this (event, trigger) is stored already."""
+        ...
+
+    def list(self, loop: str | None = None) -> Sequence[Trigger]: ...
+
+
+class DecisionRecords(Protocol):
+    def record(self, decision: Decision, event: Event | None = None) -> Decision:
+        """Store it with its SHA-256; the same id again returns the stored one."""
+        ...
+
+    def get(self, decision_id: str) -> Decision:
+        """Raises `Conflict` when the stored row no longer matches its SHA-256."""
+        ...
+
+    def page(
+        self, limit: int, before: str | None = None, *, loop: str | None = None
+    ) -> tuple[Sequence[Decision], str | None]: ...
+
+
+class TrackingRecords(Protocol):
+    def experiment(self, name: str) -> Experiment:
+        """Get or create by name."""
+        ...
+
+    def record_run(self, run: TrackedRun, metrics: Sequence[Metric]) -> TrackedRun:
+        """Store a run with its params, tags and metric history; the same id again
+        replaces nothing and returns the stored one."""
+        ...
+
+    def finish_run(self, run_id: str, status: TrackingStatus, ended_at: datetime) -> None: ...
+
+    def get_run(self, run_id: str) -> TrackedRun: ...
+
+    def history(self, run_id: str, key: str) -> Sequence[Metric]: ...
+
+
+class ModelRecords(Protocol):
+    def register(self, version: ModelVersion, event: Event) -> ModelVersion:
+        """Store it under the next number of its model; a version whose lineage names
+        the same run is returned instead. A candidate takes the alias `challenger`."""
+        ...
+
+    def get(self, model: str, version: int) -> ModelVersion: ...
+
+    def champion(self, model: str) -> ModelVersion | None: ...
+
+    def page(
+        self, limit: int, before: str | None = None, *, model: str | None = None
+    ) -> tuple[Sequence[ModelVersion], str | None]: ...
+
+
+class DeploymentRecords(Protocol):
+    def ensure(self, deployment: Deployment) -> Deployment:
+        """Insert, or update `replicas` and `host` only; the stored port wins."""
+        ...
+
+    def get(self, name: str) -> Deployment: ...
+
+    def list(self) -> Sequence[Deployment]: ...
+
+    def delete(self, name: str) -> None: ...
+
+    def set_replicas(self, name: str, replicas: ReplicaSpec) -> None: ...
+
+
+class RevisionRecords(Protocol):
+    def request(self, revision: Revision) -> Revision:
+        """Store it as `pending` under the next number; the same key again returns
+        the stored one."""
+        ...
+
+    def get(self, deployment: str, number: int) -> Revision: ...
+
+    def page(
+        self, deployment: str, limit: int, before: str | None = None
+    ) -> tuple[Sequence[Revision], str | None]: ...
+
+    def move(self, revision: Revision, to: str, reason: str | None = None) -> bool:
+        """Guarded: False when the stored status isn't `revision.status` any more.
+        For every transition but the one to `live`."""
+        ...
+
+    def activate(self, revision: Revision, event: Event, decision: Decision) -> bool:
+        """ready → live and the old live one → retired; its model version becomes
+        champion (alias too) and the old champion retired; event and decision stored: one
+        transaction. False when it is live already."""
+        ...
+
+
+class TokenRecords(Protocol):
+    def create(self, token: Token) -> None: ...
+
+    def find(self, sha256: str) -> Token | None: ...
+
+    def list(self) -> Sequence[Token]: ...
+
+    def delete(self, token_id: str) -> None: ...
+
+
+class AuditRecords(Protocol):
+    def append(self, entry: AuditEntry) -> None: ...
+
+    def page(
+        self, limit: int, before: str | None = None
+    ) -> tuple[Sequence[AuditEntry], str | None]: ...
+
+
+class Maintenance(Protocol):
+    """What `volant up` asks of the database itself."""
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; raises `Conflict` for a schema newer than this code."""
+        ...
+
+    def check(self) -> Mapping[str, Any]:
+        """Raises `Unavailable` when it can't be written now."""
+        ...
