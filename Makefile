@@ -1,0 +1,64 @@
+# The commands of this checkout. A machine needs Python 3.11, git and make; the rest is
+# installed into .venv at the exact versions of the two lock files.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The product's own telemetry is nothing; its libraries' is switched off.
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help demo test test-fast test-slow test-services check bench fmt docs lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.stamp-run: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-run requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/.stamp-run ## install, then run the whole loop on real data
+	@$(BIN)/volant demo
+
+test: $(VENV)/.stamp-dev ## install what tests need, then run the default suite
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not service" --cov --cov-report=
+	$(BIN)/python tests/coverage_ratchet.py
+
+test-fast: $(VENV)/.stamp-dev ## unit tests only, one process, no coverage
+	$(BIN)/pytest -q -x -m "not slow and not service" --ignore=tests/acceptance
+
+test-slow: $(VENV)/.stamp-dev ## crash and chaos tests: minutes
+	$(BIN)/pytest -m slow --timeout 900
+
+test-services: $(VENV)/.stamp-dev ## tests against real servers found on this machine
+	$(BIN)/pytest -m service --timeout 300
+
+check: $(VENV)/.stamp-dev ## format, lint, types, layers, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+bench: $(VENV)/.stamp-dev ## print the figures, as ratios to a floor in the same run
+	$(BIN)/python -m benchmarks
+
+fmt: $(VENV)/.stamp-dev ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.stamp-dev ## serve the documentation on this machine
+	$(BIN)/mkdocs serve
+
+lock: ## compile both lock files again
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml --group dev --extra postgres -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove everything that was installed or built here
+	rm -rf $(VENV) build dist site .coverage* htmlcov
