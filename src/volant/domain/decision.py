@@ -15,6 +15,7 @@ class DecisionKind(StrEnum):
     GATE = "gate"
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
+    RUN = "run"
 
 
 class Outcome(StrEnum):

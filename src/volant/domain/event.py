@@ -10,6 +10,7 @@ from typing import Any
 DATASET_COMMITTED = "volant.dataset.committed"
 DATASET_REJECTED = "volant.dataset.rejected"
 LOOP_APPLIED = "volant.loop.applied"
+LOOP_DELETED = "volant.loop.deleted"
 RUN_STARTED = "volant.run.started"
 RUN_FINISHED = "volant.run.finished"
 MODEL_REGISTERED = "volant.model.registered"

@@ -31,6 +31,8 @@ class Run:
     """The unchanging facts of a run; its state is the engine's alone.
 
     `queue_key` serialises: two runs with one key never run side by side.
+    A retry (`retry_of` is set) takes over the outputs of the steps that succeeded
+    there, except `from_step` and what comes after it.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Run:
     trigger: str | None = None
     queue_key: str | None = None
     retry_of: str | None = None
+    from_step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

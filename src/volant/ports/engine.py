@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from volant.domain.run import Run, RunState, StepRequest
+from volant.domain.workflow import StepSpec
 
 
 class StepExecutor(Protocol):
@@ -24,7 +25,40 @@ class StepExecutor(Protocol):
         ...
 
 
+class Plan(Protocol):
+    """A checked workflow, as an engine walks it. Pure: the same answers every time."""
+
+    @property
+    def order(self) -> Sequence[str]:
+        """Step names, each after all that it needs."""
+        ...
+
+    @property
+    def needs(self) -> Mapping[str, frozenset[str]]:
+        """What each step needs to have ended first."""
+        ...
+
+    @property
+    def steps(self) -> Mapping[str, StepSpec]: ...
+
+    def wanted(self, step: str, outputs: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether the step's `when` holds, given the outputs of what it needs."""
+        ...
+
+    def inputs(self, step: str, outputs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Its inputs with expressions resolved. Raises `InvalidInput`."""
+        ...
+
+    def downstream(self, step: str) -> frozenset[str]:
+        """Every step that needs `step`, directly or not."""
+        ...
+
+
 class RunEngine(Protocol):
+    def launch(self) -> None:
+        """Begin to work: take up the runs that were under way, then new ones."""
+        ...
+
     def start(self, run: Run) -> None:
         """Enqueue `run`; the same id again does nothing."""
         ...
@@ -34,11 +68,14 @@ class RunEngine(Protocol):
         ...
 
     def resume(self, run_id: str) -> None:
-        """Go on with a cancelled or failed run where it stopped, same id."""
+        """Go on with a cancelled or failed run where it stopped, same id. Raises
+        `NotFound`, or `Conflict` when it is under way or has succeeded."""
         ...
 
     def states(self, run_ids: Sequence[str]) -> Mapping[str, RunState]:
         """The present state of each run; ids the engine doesn't know are left out."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop working. What was under way goes on at the next `launch`."""
+        ...

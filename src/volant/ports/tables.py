@@ -19,9 +19,17 @@ class Tables(Protocol):
         ...
 
     def read(
-        self, table: str, *, version: int | None = None, columns: Sequence[str] | None = None
+        self,
+        table: str,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
     ) -> pa.Table:
-        """All rows at `version` (the newest when None). Raises `NotFound`."""
+        """The rows at `version` (the newest when None), in the order they were appended,
+        the first `limit` of them when given. `columns=()` gives a table without columns
+        whose `num_rows` is right. Raises `NotFound` for an unknown table, version or
+        column."""
         ...
 
     def version_of(self, table: str, key: str) -> int | None:

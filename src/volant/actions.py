@@ -1,0 +1,107 @@
+"""What runs inside a step process: the composition root of that side.
+
+Each function is a `Job.entry`: called in a fork of a zygote with JSON inputs, it
+answers JSON outputs. Nothing here opens the database or the network. Imports are
+inside the functions, so that a data step never pays for training's libraries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from volant.domain.run import StepContext
+from volant.plugins import load
+from volant.ports.tables import Tables
+
+Inputs = Mapping[str, Any]
+
+# What each zygote imports before its first fork, in this order.
+PROFILES: dict[str, tuple[str, ...]] = {
+    "serve": ("numpy", "onnxruntime", "httptools", "uvloop", "orjson", "volant.serving.replica"),
+    "data": ("pyarrow", "pyarrow.csv", "pyarrow.parquet", "deltalake", "volant.data.ingest"),
+    "train": (
+        "pyarrow",
+        "pyarrow.parquet",
+        "deltalake",
+        "volant.training.train",
+        "volant.evaluation.evaluate",
+    ),
+}
+
+
+def _tables(inputs: Inputs) -> Tables:
+    return load("tables", inputs["tables"], root=Path(inputs["tables_root"]))
+
+
+def ingest(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Check a push's files against the contract and append the good rows."""
+    from volant.data.ingest import ingest
+
+    return ingest(inputs, _tables(inputs))
+
+
+def release(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Check quarantined rows again and append those that pass now."""
+    from volant.data.ingest import release
+
+    return release(inputs, _tables(inputs))
+
+
+def read_rows(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """The first rows of a dataset version."""
+    from volant.data.ingest import read_rows
+
+    return read_rows(inputs, _tables(inputs))
+
+
+def read_quarantine(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Quarantined rows with their reasons."""
+    from volant.data.ingest import read_quarantine
+
+    return {"items": read_quarantine(inputs, _tables(inputs))}
+
+
+def split(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Freeze the holdout once; write the training rows."""
+    from volant.training.split import split
+
+    return split(inputs, _tables(inputs), context)
+
+
+def train(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Fit a model within its budget and write its folder."""
+    from volant.evaluation.metrics import score
+    from volant.training.train import train
+
+    return train(inputs, context, score)
+
+
+def evaluate(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Score challenger and champion on the holdout and judge the gate's rules."""
+    from volant.evaluation.evaluate import evaluate
+
+    return evaluate(inputs, context)
+
+
+def init_loop(path: Path, target: str, name: str | None = None, dataset: str | None = None) -> str:
+    """The text of a `volant.yaml` for the data in `path`, its contract inferred.
+
+    Raises `InvalidInput` when the file can't be read or `target` can't be predicted.
+    """
+    from volant.data.delivery import read_delivery
+    from volant.loops.infer import volant_yaml
+    from volant.training.schema import infer_task, require_target
+
+    delivery = read_delivery([{"path": str(path), "name": path.name}], None, None)
+    require_target(delivery.table, target, path.name)
+    named = name or _name_of(path)
+    task = infer_task(delivery.table.column(target), None)
+    return volant_yaml(named, dataset or named, delivery.contract, target, task=task)
+
+
+def _name_of(path: Path) -> str:
+    """A loop's name made from a file's: lower case, everything else a hyphen."""
+    return re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:62] or "loop"

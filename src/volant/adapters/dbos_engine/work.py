@@ -1,0 +1,235 @@
+"""One step: resolve its inputs, perform with retries, commit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dbos import DBOS
+from dbos._error import DBOSWorkflowCancelledError
+
+from volant.adapters.dbos_engine.database import Halt, Tables
+from volant.adapters.dbos_engine.entry import outside
+from volant.adapters.dbos_engine.outcome import Outcome, now_ms, step_id
+from volant.adapters.dbos_engine.plain import plain_error, plain_outputs
+from volant.adapters.dbos_engine.slots import Slots
+from volant.domain.run import Run, RunStatus, StepRequest, StepSpecRef
+from volant.domain.workflow import StepSpec
+from volant.errors import InvalidInput, StepFailed, Unavailable, VolantError
+from volant.ports.engine import Plan, StepExecutor
+
+MAX_BACKOFF_S = 300.0
+MAX_LOSSES = 20  # infrastructure that loses a step this often won't get better by itself
+COMMIT_ATTEMPTS = 6  # 6 s in all, for a database that is locked or restarting
+
+
+class Registry:
+    """Which steps are at work in this process, and which runs were cancelled here."""
+
+    def __init__(self) -> None:
+        self.closing = threading.Event()
+        self.busy = threading.Event()  # set while any step is at work
+        self._cancelled: set[str] = set()
+        self._at_work: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def at_work(self, step: str, run_id: str) -> Generator[None]:
+        with self._lock:
+            self._at_work[step] = run_id
+            self.busy.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._at_work[step]
+                if not self._at_work:
+                    self.busy.clear()
+
+    def snapshot(self) -> Mapping[str, str]:
+        """Run by step identifier."""
+        with self._lock:
+            return dict(self._at_work)
+
+    def cancel(self, run_id: str) -> None:
+        self._cancelled.add(run_id)
+
+    def check(self, run_id: str) -> None:
+        """Raises when the run was cancelled in this process."""
+        if run_id in self._cancelled:
+            raise DBOSWorkflowCancelledError(f"Run {run_id} is cancelled.")
+
+    def revive(self, run_id: str) -> None:
+        self._cancelled.discard(run_id)
+
+    def pause(self, run_id: str, until: float) -> None:
+        """Sleep until a Unix time; ends early, by raising, when closed or cancelled."""
+        while (left := until - time.time()) > 0:
+            if self.closing.wait(min(left, 0.5)):
+                raise Halt
+            self.check(run_id)
+
+
+@dataclass(frozen=True)
+class StepWorker:
+    """Does steps; `load` gives a run's facts and its plan."""
+
+    executor: StepExecutor
+    load: Callable[[str], tuple[Run, Plan]]
+    tables: Tables
+    slots: Slots
+    registry: Registry
+    runs_dir: Path
+    timeout_grace_s: float = 30.0
+
+    def work(self, run_id: str, step: str, task: Mapping[str, Any]) -> dict[str, Any]:
+        """The step's workflow: everything that happens twice after a crash is idempotent."""
+        began = now_ms()
+        if "skip" in task:
+            return Outcome(RunStatus.SKIPPED, began, began).to_dict()
+        if "reuse" in task:
+            return Outcome(RunStatus.SUCCEEDED, began, began, outputs=task["reuse"]).to_dict()
+        name = step_id(run_id, step)
+        try:
+            run, plan = self.load(run_id)
+            if not plan.wanted(step, task["outputs"]):
+                return Outcome(RunStatus.SKIPPED, began, now_ms()).to_dict()
+            inputs = plan.inputs(step, task["outputs"])
+        except VolantError as error:
+            outcome = Outcome(RunStatus.FAILED, began, now_ms(), error=plain_error(error))
+            return outcome.to_dict()
+        try:
+            return self._perform_and_commit(run, plan.steps[step], inputs).to_dict()
+        finally:
+            self.slots.withdraw(name)
+
+    def _check_wanted(self, run_id: str, step: str) -> None:
+        """No effect of a cancelled run is stored. A cancellation in the moment before this
+        step's row was written didn't see the row, so the run's own row counts too."""
+        status = self.tables.statuses([run_id, step])
+        if status.get(run_id, ("",))[0] == "CANCELLED":
+            outside(DBOS.cancel_workflow, step)
+        elif status.get(step, ("",))[0] != "CANCELLED":
+            return
+        raise DBOSWorkflowCancelledError(f"Run {run_id} is cancelled.")
+
+    def _perform_and_commit(self, run: Run, spec: StepSpec, inputs: Mapping[str, Any]) -> Outcome:
+        failures = losses = attempt = 0
+        started = 0
+        while True:
+            attempt += 1
+            request = self._request(run, spec, inputs, attempt)
+            record = DBOS.run_step({"name": f"perform:{attempt}"}, self._attempt, request)
+            started = started or record["started"]
+            error = record.get("error")
+            if error is None:
+                return self._commit(request, record["outputs"], started)
+            if error["details"].get("lost") is True:
+                losses += 1
+                again = losses <= MAX_LOSSES
+                delay = min(0.1 * 2 ** (losses - 1), 30.0)
+            else:
+                failures += 1
+                # The same input can't be used the second time either.
+                again = failures <= spec.retries and error["kind"] != InvalidInput.code
+                delay = min(spec.backoff_s * 2 ** min(failures - 1, 20), MAX_BACKOFF_S)
+            if not again:
+                return Outcome(RunStatus.FAILED, started, record["ended"], attempt, error=error)
+            self.registry.pause(run.id, record["ended"] / 1000 + delay)
+
+    def _request(
+        self, run: Run, spec: StepSpec, inputs: Mapping[str, Any], attempt: int
+    ) -> StepRequest:
+        reference = StepSpecRef(
+            name=spec.name,
+            uses=spec.uses,
+            call=spec.call,
+            run=spec.run,
+            timeout_s=spec.timeout_s,
+            memory_bytes=spec.memory_bytes,
+            env=spec.env,
+        )
+        workdir = self.runs_dir / run.id / spec.name
+        return StepRequest(run.id, reference, inputs, attempt, workdir, run.loop)
+
+    def _attempt(self, request: StepRequest) -> dict[str, Any]:
+        """One attempt; its outcome, good or bad, becomes a durable record."""
+        name = step_id(request.run_id, request.step.name)
+        with self.slots.hold(name), self.registry.at_work(name, request.run_id):
+            self.registry.check(request.run_id)
+            started = now_ms()
+            record: dict[str, Any]
+            try:
+                request.workdir.mkdir(parents=True, exist_ok=True)
+                outputs = self._within_time(request)
+                record = {"outputs": plain_outputs(outputs, request.step.name)}
+            except Exception as error:  # any failure is a fact to record
+                if self.registry.closing.is_set():
+                    # The platform took the step's process away; that isn't its failure.
+                    raise Halt from error
+                record = {"error": plain_error(error)}
+        return {**record, "started": started, "ended": now_ms()}
+
+    def _within_time(self, request: StepRequest) -> Mapping[str, Any]:
+        """Perform; give up waiting some time after the step's own timeout.
+
+        Compute ends a job at its timeout. This guard is for what compute doesn't run, or
+        fails to end: the thread is left behind, the step fails.
+        """
+        limit = request.step.timeout_s
+        if limit is None:
+            return self.executor.perform(request)
+        answer: list[Mapping[str, Any] | BaseException] = []
+
+        def perform() -> None:
+            try:
+                answer.append(self.executor.perform(request))
+            except BaseException as error:  # handed to the waiting thread
+                answer.append(error)
+
+        thread = threading.Thread(target=perform, name="volant-step", daemon=True)
+        thread.start()
+        thread.join(limit + self.timeout_grace_s)
+        if not answer:
+            raise StepFailed(
+                f"Step {request.step.name!r} didn't end within {limit:g} s, nor"
+                f" {self.timeout_grace_s:g} s after it was told to.",
+                "Give it a longer timeout, or find out what it waits for in its log.",
+                details={"status": "timeout", "timeout_s": limit},
+            )
+        result = answer[0]
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _commit(self, request: StepRequest, outputs: Mapping[str, Any], started: int) -> Outcome:
+        """Store the effects. The record of a commit is the step's own outcome: a record
+        before that one couldn't close the gap between effect and record either."""
+        name = step_id(request.run_id, request.step.name)
+        self._check_wanted(request.run_id, name)
+        error: BaseException | None = None
+        for tried in range(1, COMMIT_ATTEMPTS + 1):
+            try:
+                final = plain_outputs(self.executor.commit(request, outputs), request.step.name)
+                return Outcome(RunStatus.SUCCEEDED, started, now_ms(), request.attempt, final)
+            except Unavailable as unavailable:
+                error = unavailable
+                self.registry.pause(request.run_id, time.time() + 0.1 * 2**tried)
+            except Exception as failure:  # any failure is a fact to record
+                error = failure
+                break
+        if self.registry.closing.is_set():
+            raise Halt
+        return Outcome(
+            RunStatus.FAILED,
+            started,
+            now_ms(),
+            request.attempt,
+            error=plain_error(error) if error else None,
+            performed=True,
+        )

@@ -1,0 +1,211 @@
+"""`Compute` on this machine: every job is a fork of a zygote."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from volant.adapters.local.attempt import Attempt, Ending, Stop, Stopper
+from volant.adapters.local.environment import checkpoint_dir, job_environment, outputs_path
+from volant.adapters.local.joblog import LOG_BYTES, JobLog
+from volant.adapters.local.limits import MemoryGroup, MemoryGroups, machine_oom_kills
+from volant.adapters.local.outcome import Evidence, judge
+from volant.adapters.local.zygote import COMMAND_PROFILE, ZygoteLauncher
+from volant.adapters.system import SystemClock
+from volant.domain.job import Job, JobResult, JobStatus
+from volant.errors import InvalidInput, ResourceExhausted, Unavailable, VolantError
+from volant.ports.clock import Clock
+
+JOB_OOM_SCORE = 600
+_MACHINERY = frozenset({"zygote_died", "fork_failed"})
+
+
+class LocalCompute:
+    """`Compute` on forks of the launcher's zygotes.
+
+    Args:
+        launcher: Shared with serving; it is closed by whoever made it.
+        clock: Stamps log lines.
+        grace_s: Between SIGTERM and SIGKILL when a job is cancelled or over time.
+        log_bytes: What one attempt may add to its log.
+        use_cgroups: False bounds memory with RLIMIT_DATA even where control groups work.
+
+    Thread-safe: `run` may be called from many threads at once. It starts none.
+    """
+
+    def __init__(
+        self,
+        launcher: ZygoteLauncher,
+        *,
+        clock: Clock | None = None,
+        grace_s: float = 10.0,
+        log_bytes: int = LOG_BYTES,
+        use_cgroups: bool = True,
+    ) -> None:
+        self._launcher = launcher
+        self._clock = clock or SystemClock()
+        self._grace_s = grace_s
+        self._log_bytes = log_bytes
+        self._groups = MemoryGroups() if use_cgroups else None
+        self._changed = threading.Condition()
+        self._running: dict[Stopper, str] = {}
+        self._closed = False
+
+    def run(self, job: Job) -> JobResult:
+        """Run `job` to its end; see `Compute`."""
+        started = time.monotonic()
+        stopper = Stopper()
+        with self._changed:
+            self._running[stopper] = job.run_id
+            if self._closed:
+                stopper.stop(Stop.CLOSING)
+        try:
+            result = self._run(job, stopper)
+        except VolantError as error:
+            lost = error.error_code in _MACHINERY
+            status = JobStatus.LOST if lost else JobStatus.FAILED
+            result = JobResult(status, error=error.to_dict())
+        finally:
+            with self._changed:
+                del self._running[stopper]
+                self._changed.notify_all()
+            stopper.close()
+        return replace(result, wall_s=time.monotonic() - started)
+
+    def cancel(self, run_id: str) -> None:
+        """End this run's jobs; returns before they have ended."""
+        with self._changed:
+            for stopper, owner in self._running.items():
+                if owner == run_id:
+                    stopper.stop(Stop.CANCELLED)
+
+    def warm(self, profile: str) -> None:
+        """Start the profile's zygote in the background."""
+        self._launcher.warm(profile)
+
+    def close(self) -> None:
+        """End all jobs (they end as lost, so that they run again) and wait for that."""
+        with self._changed:
+            self._closed = True
+            for stopper in self._running:
+                stopper.stop(Stop.CLOSING)
+            self._changed.wait_for(lambda: not self._running, timeout=15.0)
+
+    def _run(self, job: Job, stopper: Stopper) -> JobResult:
+        with contextlib.ExitStack() as stack:
+            try:
+                log = _prepare(job, self._clock, self._log_bytes)
+            except OSError as error:
+                raise _cannot_prepare(job, error) from error
+            stack.callback(log.close)
+            try:
+                return self._attempt(job, stopper, log, stack)
+            except VolantError as error:
+                log.note(str(error))
+                raise
+
+    def _attempt(
+        self, job: Job, stopper: Stopper, log: JobLog, stack: contextlib.ExitStack
+    ) -> JobResult:
+        kills_before = machine_oom_kills()
+        group = self._group(job, stack)
+        request = _request(job, group)
+        if stopper.reason is not None:
+            return judge(job, Evidence(Ending(None, stopper.reason)))
+        outcome = os.memfd_create("volant-outcome", os.MFD_CLOEXEC)
+        stack.callback(os.close, outcome)
+        stdout, their_stdout = os.pipe()
+        stack.callback(os.close, stdout)
+        stderr, their_stderr = os.pipe()
+        stack.callback(os.close, stderr)
+        profile = COMMAND_PROFILE if job.entry is None else job.profile
+        try:
+            fork = self._launcher.fork(
+                profile, "job", request, (their_stdout, their_stderr, outcome)
+            )
+        finally:
+            os.close(their_stdout)
+            os.close(their_stderr)
+        stack.callback(os.close, fork.report)
+        ending = Attempt(
+            fork, stdout, stderr, log, stopper, timeout_s=job.timeout_s, grace_s=self._grace_s
+        ).follow()
+        evidence = Evidence(
+            ending=ending,
+            told=_told(outcome),
+            group_kills=0 if group is None else group.oom_kills(),
+            machine_kills=machine_oom_kills() - kills_before,
+            tail=tuple(log.tail),
+        )
+        result = judge(job, evidence)
+        if result.error is not None and evidence.told is None:
+            log.note(f"{result.error['what']} {result.error['fix']}")
+        return result
+
+    def _group(self, job: Job, stack: contextlib.ExitStack) -> MemoryGroup | None:
+        if job.memory_bytes is None or self._groups is None:
+            return None
+        group = self._groups.make(job.memory_bytes)
+        if group is not None:
+            stack.callback(group.remove)
+        return group
+
+
+def _prepare(job: Job, clock: Clock, log_bytes: int) -> JobLog:
+    checkpoint_dir(job).mkdir(parents=True, exist_ok=True)
+    # A control plane that died may have left this attempt's outputs of its last life.
+    outputs_path(job).unlink(missing_ok=True)
+    return JobLog(job.log_path, clock, log_bytes)
+
+
+def _cannot_prepare(job: Job, error: OSError) -> VolantError:
+    what = f"The folder of step {job.step}, {job.workdir}, can't be written: {error.strerror}."
+    if error.errno in (28, 122):  # no space left; quota exceeded
+        return ResourceExhausted(what, "Free some space there and retry the run.")
+    return Unavailable(what, "Mend the folder's permissions and retry the run.")
+
+
+def _request(job: Job, group: MemoryGroup | None) -> Mapping[str, Any]:
+    if (job.entry is None) == (job.command is None):
+        raise InvalidInput(
+            f"Step {job.step} has {'neither' if job.entry is None else 'both'} an entry and a"
+            " command.".replace("neither an entry and", "neither an entry nor"),
+            "Give it exactly one of them.",
+        )
+    try:
+        json.dumps(dict(job.inputs))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"The inputs of step {job.step} can't be handed over: {error}.",
+            "Pass only dicts, lists, strings, numbers, booleans and None.",
+        ) from error
+    return {
+        "entry": job.entry,
+        "command": job.command,
+        "inputs": dict(job.inputs),
+        "env": job_environment(job),
+        "run_id": job.run_id,
+        "step": job.step,
+        "attempt": job.attempt,
+        "workdir": str(job.workdir),
+        "checkpoint_dir": str(checkpoint_dir(job)),
+        "outputs_path": str(outputs_path(job)),
+        "memory_bytes": job.memory_bytes,
+        "cgroup": None if group is None else str(group.path),
+        "oom_score_adj": JOB_OOM_SCORE,
+    }
+
+
+def _told(outcome: int) -> Mapping[str, Any] | None:
+    """The error that the process left for us, if it did."""
+    data = os.pread(outcome, os.fstat(outcome).st_size, 0)
+    try:
+        return json.loads(data) if data else None
+    except ValueError:
+        return None  # it died while writing it

@@ -1,0 +1,158 @@
+"""Memory limits by control group, versions 1 and 2: best effort, never fatal.
+
+A group is made beside or below our own, one per job that has a limit. Where none can be
+made, the job's process bounds itself (`RLIMIT_DATA`) instead.
+
+Source of the file formats: the kernel's Documentation/admin-guide/cgroup-v1/memory.rst
+and cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_PREFIX = "volant-"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryGroup:
+    """One job's control group."""
+
+    path: Path
+    version: int
+
+    def oom_kills(self) -> int:
+        """How many of its processes the kernel killed for going over the limit."""
+        name = "memory.events" if self.version == 2 else "memory.oom_control"
+        return _counter(self.path / name, "oom_kill")
+
+    def remove(self) -> None:
+        """Kill what is left inside, then take the group away."""
+        for _ in range(50):
+            with contextlib.suppress(OSError, ValueError):
+                for pid in (self.path / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            try:
+                self.path.rmdir()
+            except FileNotFoundError:
+                return
+            except OSError:
+                time.sleep(0.01)  # its processes are still being torn down
+            else:
+                return
+
+
+class MemoryGroups:
+    """Makes and removes the groups of one control plane."""
+
+    def __init__(
+        self,
+        self_cgroup: Path = Path("/proc/self/cgroup"),
+        mounts: Path = Path("/proc/self/mounts"),
+    ) -> None:
+        self._numbers = itertools.count(1)
+        self._parents = _parents(_read(self_cgroup), _read(mounts))
+        self._clean()
+
+    @property
+    def available(self) -> bool:
+        """Whether a group could be made now."""
+        group = self.make(1 << 30)
+        if group is None:
+            return False
+        group.remove()
+        return True
+
+    def make(self, limit_bytes: int) -> MemoryGroup | None:
+        """A new group that holds at most `limit_bytes`, or None where that can't be had."""
+        for parent, version in self._parents:
+            group = MemoryGroup(parent / f"{_PREFIX}{os.getpid()}-{next(self._numbers)}", version)
+            try:
+                group.path.mkdir()
+            except OSError:
+                continue
+            try:
+                _limit(group, limit_bytes)
+            except OSError:
+                group.remove()
+                continue
+            return group
+        return None
+
+    def _clean(self) -> None:
+        """Remove what control planes that were killed left behind."""
+        for parent, version in self._parents:
+            with contextlib.suppress(OSError):
+                for path in parent.glob(f"{_PREFIX}*-*"):
+                    owner = path.name.removeprefix(_PREFIX).partition("-")[0]
+                    if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+                        MemoryGroup(path, version).remove()
+
+
+def _limit(group: MemoryGroup, limit_bytes: int) -> None:
+    if group.version == 2:
+        (group.path / "memory.max").write_text(str(limit_bytes))
+        with contextlib.suppress(OSError):
+            (group.path / "memory.swap.max").write_text("0")
+        with contextlib.suppress(OSError):
+            (group.path / "memory.oom.group").write_text("1")
+        return
+    (group.path / "memory.limit_in_bytes").write_text(str(limit_bytes))
+    with contextlib.suppress(OSError):  # absent where swap isn't accounted for
+        (group.path / "memory.memsw.limit_in_bytes").write_text(str(limit_bytes))
+
+
+def _parents(self_cgroup: str, mounts: str) -> list[tuple[Path, int]]:
+    """Folders in which a memory group may be made, the likeliest first.
+
+    Version 2 forbids processes beside limited groups (except at the root), so there our
+    own group's parent, which a user session owns too, is the second choice.
+    """
+    v1_mount = v2_mount = None
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) >= 4 and fields[2] == "cgroup" and "memory" in fields[3].split(","):
+            v1_mount = Path(fields[1])
+        elif len(fields) >= 4 and fields[2] == "cgroup2":
+            v2_mount = Path(fields[1])
+    found: list[tuple[Path, int]] = []
+    for line in self_cgroup.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, own = rest.partition(":")
+        if v1_mount is not None and "memory" in controllers.split(","):
+            found.append((v1_mount / own.lstrip("/"), 1))
+        elif v2_mount is not None and number == "0":
+            group = v2_mount / own.lstrip("/")
+            candidates = [group] if group == v2_mount else [group, group.parent]
+            found += [(path, 2) for path in candidates if _offers_memory(path)]
+    return [(path, version) for path, version in found if path.is_dir()]
+
+
+def _offers_memory(group: Path) -> bool:
+    return "memory" in _read(group / "cgroup.subtree_control").split()
+
+
+def machine_oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started."""
+    return _counter(Path("/proc/vmstat"), "oom_kill")
+
+
+def _counter(path: Path, name: str) -> int:
+    for line in _read(path).splitlines():
+        key, _, value = line.partition(" ")
+        if key == name and value.strip().isdigit():
+            return int(value)
+    return 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

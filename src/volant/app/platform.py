@@ -1,0 +1,280 @@
+"""The platform: every port bound to an adapter, every room built, the threads started."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from volant import __version__
+from volant.access.desk import AccessDesk
+from volant.actions import PROFILES
+from volant.adapters.system import SortableIds, SystemClock
+from volant.app.home import Home
+from volant.app.steps import Executor, Rooms
+from volant.app.turns import Turns
+from volant.data.desk import DataDesk
+from volant.domain.event import Event
+from volant.domain.job import Job, JobStatus
+from volant.domain.run import Run
+from volant.errors import from_dict
+from volant.events.dispatcher import Dispatcher
+from volant.events.schedule import Schedule, next_at
+from volant.loops.desk import LoopDesk
+from volant.plugins import load
+from volant.registry.desk import ModelDesk
+from volant.serving.controller import ServingController
+from volant.serving.desk import DeploymentDesk
+from volant.settings import Settings
+from volant.store import Store, sqlite_url
+from volant.tracking.desk import TrackingDesk
+from volant.workflows.desk import RunDesk
+from volant.workflows.plan import plan_workflow
+
+
+def open_platform(settings: Settings) -> Platform:
+    """A platform on `settings.home`, locked and migrated but not started.
+
+    Raises `Conflict` when another one runs there, `Unavailable` when the home or the
+    database can't be used.
+    """
+    home = Home(settings.home)
+    home.open()
+    try:
+        return Platform(settings, home)
+    except BaseException:
+        home.close()
+        raise
+
+
+class Platform:
+    """One control plane: `start` makes it work, `close` ends all that it started.
+
+    Its attributes are the rooms' verbs; the API and nothing else calls them.
+    """
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        self.settings = settings
+        self.home = home.root
+        self._home = home
+        self._clock = SystemClock()
+        self._ids = SortableIds()
+        self._store = Store(settings.database_url or sqlite_url(home.root / "volant.db"))
+        self._store.migrate()
+        self._build_rooms()
+        self._build_execution()
+        self._build_loop()
+
+    def _build_rooms(self) -> None:
+        store, home, settings = self._store, self._home, self.settings
+        self._launcher = load(
+            "replicas", settings.replicas, profiles=PROFILES, idle_s=settings.zygote_idle_s
+        )
+        self._compute = load("compute", settings.compute, launcher=self._launcher)
+        self._artifacts = load("artifacts", settings.artifacts, root=home.artifacts)
+        self.access = AccessDesk(
+            tokens=store.tokens, audit=store.audit, clock=self._clock, ids=self._ids
+        )
+        self.models = ModelDesk(models=store.models, artifacts=self._artifacts, clock=self._clock)
+        self.tracking = TrackingDesk(tracking=store.tracking)
+        self.controller = ServingController(
+            deployments=store.deployments,
+            revisions=store.revisions,
+            decisions=store.decisions,
+            launcher=self._launcher,
+            artifacts=self._artifacts,
+            models=self.models.get,
+            clock=self._clock,
+            logs=home.logs,
+            tokens=self._inference_tokens,
+        )
+        self.deployments = DeploymentDesk(
+            store.deployments,
+            store.revisions,
+            self.models.get,
+            self._clock,
+            controller=self.controller,
+            host=settings.host,
+        )
+
+    def _build_execution(self) -> None:
+        rooms = Rooms(
+            home=self._home,
+            store=self._store,
+            compute=self._compute,
+            launcher=self._launcher,
+            artifacts=self._artifacts,
+            models=self.models,
+            tracking=self.tracking,
+            deployments=self.deployments,
+            clock=self._clock,
+            ids=self._ids,
+            tables=self.settings.tables,
+        )
+        runs_url = self.settings.database_url or sqlite_url(self._home.root / "runs.db")
+        self._turns = Turns(self._store, self._clock, self._ids)
+        self._engine = load(
+            "engine",
+            self.settings.engine,
+            database=runs_url,
+            executor=Executor(rooms),
+            home=self._home.root,
+            load_run=self._store.runs.get,
+            plan=plan_workflow,
+            workers=self.settings.workers,
+            on_cancel=self._compute.cancel,
+            on_end=self._turns.ended,
+        )
+        self.runs = RunDesk(
+            runs=self._store.runs,
+            engine=self._engine,
+            home=self._home.root,
+            clock=self._clock,
+            ids=self._ids,
+        )
+        self._turns.bind(self.runs.start)
+
+    def _build_loop(self) -> None:
+        store = self._store
+        self.data = DataDesk(
+            store.datasets,
+            store.pushes,
+            store.versions,
+            staging=self._home.staging,
+            clock=self._clock,
+            ids=self._ids,
+            start=self._turns.start_ingest,
+            read=self._read,
+        )
+        self.loops = LoopDesk(
+            loops=store.loops,
+            datasets=store.datasets,
+            triggers=store.triggers,
+            code_root=self._home.code,
+            clock=self._clock,
+            ids=self._ids,
+            next_at=next_at,
+        )
+        self.decisions = store.decisions
+        self.events = store.events
+        self._dispatcher = Dispatcher(
+            events=store.events,
+            triggers=store.triggers,
+            decisions=store.decisions,
+            start=self._turns.start_for,
+            clock=self._clock,
+            ignore=self._turns.why_not,
+        )
+        self._schedule = Schedule(
+            triggers=store.triggers, clock=self._clock, wake=self._dispatcher.wake
+        )
+        store.on_event(self._on_event)
+
+    # life
+
+    def start(self) -> None:
+        """First what was under way when the last one ended, then new work."""
+        self._started_at: datetime = self._clock.now()
+        self._store.check()
+        self.access.first_token(self.home)
+        self.controller.start()
+        self._engine.launch()
+        self._dispatcher.start()
+        self._schedule.start()
+        self.data.recover()
+        self.runs.recover()
+        self._launcher.warm("serve")
+
+    def close(self) -> None:
+        """Stop everything: no new work, replicas drained, processes ended."""
+        self._schedule.close()
+        self._dispatcher.close()
+        self._engine.close()
+        self._compute.close()
+        self.controller.stop()
+        self._launcher.close()
+        self._store.close()
+        self._home.close()
+
+    # verbs of no single room
+
+    def run_loop(self, name: str, principal: str) -> Run:
+        """Start a loop by hand on its dataset's newest version."""
+        return self._turns.start_by_hand(self.loops.get(name), principal)
+
+    def status(self) -> Mapping[str, Any]:
+        """The platform at a glance: itself, its datasets, and one entry a loop."""
+        return {
+            "version": __version__,
+            "home": str(self.home),
+            "database": self._store.location,
+            "started_at": self._started_at.isoformat(),
+            "datasets": [
+                {
+                    "name": d.name,
+                    "version": d.latest_version,
+                    "rows": d.rows,
+                    "quarantined": d.quarantined,
+                }
+                for d in self.data.list()
+            ],
+            "loops": [self._loop_status(loop.name) for loop in self.loops.list()],
+        }
+
+    def _loop_status(self, name: str) -> dict[str, Any]:
+        loop = self.loops.get(name)
+        champion = self.models.champion(name)
+        served = next((d for d in self.deployments.list() if d["name"] == name), None)
+        runs, _ = self.runs.page(1, None, name)
+        decisions, _ = self.decisions.page(1, loop=name)
+        return {
+            "name": name,
+            "dataset": loop.spec.data.dataset,
+            "champion": champion.version if champion else None,
+            "metrics": dict(champion.metrics) if champion else {},
+            "deployment": served["status"] if served else "none",
+            "url": served["infer_url"] if served else None,
+            "last_run": {"id": runs[0][0].id, "status": runs[0][1].status.value} if runs else None,
+            "last_decision": decisions[0].reason if decisions else None,
+        }
+
+    # inside
+
+    def _on_event(self, event: Event) -> None:
+        self._dispatcher.wake()
+
+    def _inference_tokens(self) -> list[str] | None:
+        """On loopback whoever reaches a deployment may ask it; elsewhere a token is due."""
+        if self.settings.host in ("127.0.0.1", "localhost", "::1"):
+            return None
+        return list(self.access.token_sha256s())
+
+    def _read(self, action: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run a reading action in a step process: tables are never opened in this one."""
+        job_id = self._ids.new("read")
+        workdir = self._home.staging / job_id
+        try:
+            result = self._compute.run(
+                Job(
+                    id=job_id,
+                    step=action,
+                    run_id=job_id,
+                    attempt=1,
+                    workdir=workdir,
+                    log_path=workdir / "log.jsonl",
+                    inputs={
+                        **inputs,
+                        "tables": self.settings.tables,
+                        "tables_root": str(self._home.tables),
+                    },
+                    entry=f"volant.actions:{action}",
+                    profile="data",
+                    timeout_s=60.0,
+                )
+            )
+        finally:
+            shutil.rmtree(workdir, ignore_errors=True)
+        if result.status is not JobStatus.SUCCEEDED:
+            raise from_dict(result.error or {"what": f"Reading ended as {result.status.value}."})
+        return result.outputs

@@ -1,0 +1,295 @@
+"""Step names bound to rooms: for each, its work (`perform`) and its effects (`commit`).
+
+Work that needs numbers runs in a step process through compute; effects are stored
+here, in the control plane, by guarded writes. Both halves are idempotent by run and
+step, so the engine may repeat either after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from volant.app.home import Home
+from volant.data.commit import commit_push
+from volant.domain.codec import from_plain, to_plain
+from volant.domain.decision import Decision, DecisionKind, Outcome
+from volant.domain.event import GATE_DECIDED, Event
+from volant.domain.job import Job, JobStatus
+from volant.domain.loop import ReplicaSpec
+from volant.domain.model import Lineage, Signature
+from volant.domain.run import StepRequest
+from volant.errors import StepFailed, from_dict
+from volant.faults import crash_point
+from volant.ports.artifacts import Artifacts
+from volant.ports.clock import Clock, Ids
+from volant.ports.compute import Compute
+from volant.ports.replicas import ReplicaLauncher
+from volant.registry.desk import ModelDesk
+from volant.serving.desk import DeploymentDesk
+from volant.store import Store
+from volant.tracking.desk import TrackingDesk, TrainingFacts, tracking_id
+
+Outputs = Mapping[str, Any]
+Perform = Callable[[StepRequest], Outputs]
+Commit = Callable[[StepRequest, Outputs], Outputs]
+
+DATA_ACTIONS = frozenset({"ingest", "release", "read_rows", "read_quarantine"})
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What the steps' two halves reach."""
+
+    home: Home
+    store: Store
+    compute: Compute
+    launcher: ReplicaLauncher
+    artifacts: Artifacts
+    models: ModelDesk
+    tracking: TrackingDesk
+    deployments: DeploymentDesk
+    clock: Clock
+    ids: Ids
+    tables: str
+
+
+class Executor:
+    """`StepExecutor` over the rooms: looks a step's name up and calls its halves."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        steps = Steps(rooms)
+        self._perform: dict[str, Perform] = {
+            "ingest": steps.ingest,
+            "release": steps.release,
+            "split": steps.split,
+            "train": steps.train,
+            "evaluate": steps.evaluate,
+            "register": lambda _request: {},
+            "deploy": steps.deploy,
+        }
+        self._commit: dict[str, Commit] = {
+            "ingest": steps.commit_push,
+            "release": steps.commit_push,
+            "train": steps.track,
+            "evaluate": steps.decide,
+            "register": steps.register,
+        }
+
+    def perform(self, request: StepRequest) -> Outputs:
+        """Do the step's work."""
+        uses = request.step.uses
+        if uses is None:
+            return run_job(self._rooms.compute, request, request.inputs)
+        return self._perform[uses](request)
+
+    def commit(self, request: StepRequest, outputs: Outputs) -> Outputs:
+        """Store the step's effects."""
+        commit = self._commit.get(request.step.uses or "")
+        return outputs if commit is None else commit(request, outputs)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that `uses:` may hold."""
+        return frozenset(self._perform)
+
+
+def run_job(compute: Compute, request: StepRequest, inputs: Mapping[str, Any]) -> Outputs:
+    """Run a step on compute; its failure becomes the error that the step raised."""
+    step = request.step
+    entry = f"volant.actions:{step.uses}" if step.uses else step.call
+    result = compute.run(
+        Job(
+            id=f"{request.run_id}:{step.name}:{request.attempt}",
+            step=step.name,
+            run_id=request.run_id,
+            attempt=request.attempt,
+            workdir=request.workdir,
+            log_path=request.workdir / "log.jsonl",
+            inputs=inputs,
+            entry=entry,
+            profile="data" if step.uses in DATA_ACTIONS else "train",
+            command=step.run,
+            env=step.env,
+            timeout_s=step.timeout_s,
+            memory_bytes=step.memory_bytes,
+        )
+    )
+    if result.status is JobStatus.SUCCEEDED:
+        return result.outputs
+    error = from_dict(
+        result.error
+        or {
+            "kind": StepFailed.code,
+            "what": f"Step {step.name} ended as {result.status} (exit code {result.exit_code}).",
+            "fix": f"See its log: volant logs {request.run_id} --step {step.name}",
+        }
+    )
+    error.details.setdefault("status", result.status.value)
+    error.details["lost"] = result.status is JobStatus.LOST
+    raise error
+
+
+class Steps:
+    """The built-in steps, one method a half."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def _job(self, request: StepRequest, **paths: Any) -> Outputs:
+        inputs = {
+            **request.inputs,
+            "tables": self._rooms.tables,
+            "tables_root": str(self._rooms.home.tables),
+            **paths,
+        }
+        return run_job(self._rooms.compute, request, inputs)
+
+    # data
+
+    def ingest(self, request: StepRequest) -> Outputs:
+        """Check and append a push's staged files; training will follow, so warm it."""
+        self._rooms.compute.warm("train")
+        push = self._rooms.store.pushes.get(request.inputs["push_id"])
+        dataset = self._rooms.store.datasets.get(push.dataset)
+        files = [{"path": path, "name": Path(path).name} for path in push.files]
+        return self._job(
+            request, dataset=dataset.name, files=files, contract=to_plain(dataset.contract)
+        )
+
+    def release(self, request: StepRequest) -> Outputs:
+        """Check quarantined rows against the contract as it is now."""
+        push = self._rooms.store.pushes.get(request.inputs["push_id"])
+        dataset = self._rooms.store.datasets.get(push.dataset)
+        return self._job(request, dataset=dataset.name, contract=to_plain(dataset.contract))
+
+    def commit_push(self, request: StepRequest, outputs: Outputs) -> Outputs:
+        """The push's verdict, the version and the event, in one transaction."""
+        rooms = self._rooms
+        push_id = request.inputs["push_id"]
+        return commit_push(push_id, outputs, rooms.store.pushes, rooms.clock, rooms.ids)
+
+    # training
+
+    def split(self, request: StepRequest) -> Outputs:
+        """Training rows and the loop's frozen holdout."""
+        return self._job(request, holdout_dir=str(self._rooms.home.holdouts / str(request.loop)))
+
+    def train(self, request: StepRequest) -> Outputs:
+        """Fit; its model will be served soon, so wake that side meanwhile."""
+        self._rooms.launcher.warm("serve")
+        return self._job(request)
+
+    def track(self, request: StepRequest, outputs: Outputs) -> Outputs:
+        """The training run in the tracking tables."""
+        run = self._rooms.store.runs.get(request.run_id)
+        facts = TrainingFacts(
+            run_id=request.run_id,
+            loop=str(request.loop),
+            dataset=run.workflow.inputs["dataset"],
+            dataset_version=run.workflow.inputs["dataset_version"],
+            code_hash=outputs["code_hash"],
+            environment_hash=outputs["environment_hash"],
+            call=request.inputs.get("call"),
+        )
+        ended = self._rooms.clock.now()
+        tracked = self._rooms.tracking.record(
+            facts,
+            params=outputs["params"],
+            metrics=outputs["metrics"],
+            history=outputs["history"],
+            artifact_uri=f"artifacts:/models/{request.loop}/{request.run_id}",
+            started_at=ended - timedelta(seconds=outputs["fit_s"]),
+            ended_at=ended,
+        )
+        return {**outputs, "tracking_run": tracked.id}
+
+    # the gate
+
+    def evaluate(self, request: StepRequest) -> Outputs:
+        """Challenger against thresholds and champion, on the same rows."""
+        champion = self._rooms.models.champion(str(request.loop))
+        if champion is None:
+            return self._job(request, champion_dir=None, champion_version=None)
+        self._rooms.artifacts.verify(champion.uri, champion.files)
+        folder = self._rooms.artifacts.local_path(champion.uri)
+        outputs = self._job(request, champion_dir=str(folder), champion_version=champion.version)
+        return {**outputs, "champion_version": champion.version}
+
+    def decide(self, request: StepRequest, outputs: Outputs) -> Outputs:
+        """The gate's immutable record."""
+        now = self._rooms.clock.now()
+        outcome = Outcome.ACCEPTED if outputs["passed"] else Outcome.REFUSED
+        decision = Decision(
+            id=f"gate-{request.run_id}",
+            kind=DecisionKind.GATE,
+            subject=f"loop/{request.loop}",
+            outcome=outcome,
+            reason=outputs["reason"],
+            time=now,
+            loop=request.loop,
+            run_id=request.run_id,
+            rules=tuple(outputs["rules"]),
+            details={
+                "metrics": outputs["metrics"],
+                "champion_metrics": outputs["champion_metrics"],
+                "champion_version": outputs.get("champion_version"),
+            },
+        )
+        event = Event(
+            id=f"evt-gate-{request.run_id}",
+            type=GATE_DECIDED,
+            source="volant/evaluation",
+            subject=f"loop/{request.loop}",
+            time=now,
+            data={"run": request.run_id, "outcome": outcome.value, "reason": outputs["reason"]},
+        )
+        stored = self._rooms.store.decisions.record(decision, event)
+        crash_point("evaluate.stored")
+        return {**outputs, "decision": stored.id}
+
+    # registry and serving
+
+    def register(self, request: StepRequest, outputs: Outputs) -> Outputs:
+        """The model version, with its files, signature, metrics and lineage."""
+        given = request.inputs
+        champion = self._rooms.models.champion(str(request.loop))
+        version = self._rooms.models.register(
+            Path(given["model_dir"]),
+            str(request.loop),
+            passed=bool(given["passed"]),
+            signature=from_plain(Signature, given["signature"]),
+            metrics=given["metrics"],
+            params=given["params"],
+            runtime=given["runtime"],
+            lineage=Lineage(
+                run_id=request.run_id,
+                dataset=given["dataset"],
+                dataset_version=given["dataset_version"],
+                holdout_sha256=given["holdout_sha256"],
+                code_hash=given["code_hash"],
+                environment_hash=given["environment_hash"],
+                tracking_run=tracking_id(request.run_id),
+                parent_version=champion.version if champion else None,
+            ),
+            decision_id=f"gate-{request.run_id}",
+        )
+        return {"model": version.model, "version": version.version, "stage": version.stage.value}
+
+    def deploy(self, request: StepRequest) -> Outputs:
+        """A new revision, live when this returns."""
+        given = request.inputs
+        name = str(request.loop)
+        replicas = from_plain(ReplicaSpec, given["replicas"])
+        revision = self._rooms.deployments.deploy(
+            name,
+            name,
+            given["version"],
+            key=f"{request.run_id}:{request.step.name}",
+            replicas=replicas,
+        )
+        return {"revision": revision.number, "status": revision.status.value}

@@ -1,0 +1,60 @@
+"""`volant init`: local, without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volant.cli.lazy import new_app
+from volant.cli.output import output_of
+from volant.errors import Conflict, InvalidInput, Unavailable
+
+app = new_app()
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    *,
+    source: Annotated[
+        Path, typer.Option("--from", metavar="FILE", help="CSV, Parquet or JSON lines.")
+    ],
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
+    name: Annotated[
+        str | None, typer.Option(help="The loop's name; made from the file's when absent.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="The dataset's name; the loop's when absent.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
+    ] = Path("volant.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+) -> None:
+    """Write a volant.yaml for a file of data: its contract inferred, every choice explained."""
+    out = output_of(ctx)
+    if output.exists() and not force:
+        raise Conflict(
+            f"{output} exists already.",
+            "Give another file with --output, or --force.",
+            code="file_exists",
+        )
+    if not source.is_file():
+        raise InvalidInput(f"There is no file {source}.", "Give a file of data with --from.")
+    from volant.actions import init_loop
+
+    text = init_loop(source, target, name, dataset)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(
+            f"{output} can't be written: {error.strerror}.", "Give another file with --output."
+        ) from error
+
+    def render() -> None:
+        out.line(f"Wrote {output}.")
+        out.note("Look through it, then: volant up; volant apply")
+
+    out.document({"file": str(output), "source": text}, render)

@@ -1,0 +1,95 @@
+"""How results reach standard output: one JSON document, or text for a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from volant.cli.options import Format, Options, options_of
+from volant.cli.text import STATUS_COLORS, clean, paint
+
+_SPACE = 2  # between columns
+
+
+class Output:
+    """Standard output of one command."""
+
+    def __init__(self, options: Options) -> None:
+        self.json = options.format is Format.JSON
+        self.tty = sys.stdout.isatty()
+        wanted = options.color and not os.environ.get("NO_COLOR")
+        self.color = self.tty and wanted and os.environ.get("TERM") != "dumb"
+
+    def document(self, document: Any, render: Callable[[], None]) -> None:
+        """Print `document` as JSON if that was asked for, else let `render` print."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        else:
+            render()
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        """One line of text; nothing in it steers the terminal."""
+        sys.stdout.write(paint(clean(text), style, self.color) + "\n")
+        sys.stdout.flush()
+
+    def status(self, word: str) -> str:
+        """A status in its color."""
+        return paint(word, STATUS_COLORS.get(word), self.color)
+
+    def raw(self, text: str) -> None:
+        """One line that was cleaned and painted already."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A word on the side, on standard error, for a person only."""
+        if not self.json:
+            sys.stderr.write(clean(text) + "\n")
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "Nothing yet."
+    ) -> None:
+        """Aligned columns. In a terminal they fit its width; elsewhere no value is cut,
+        so that what reads them finds them whole."""
+        if not rows:
+            self.note(empty)
+            return
+        cells = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
+        if self.tty:
+            _rich_table(columns, cells, self.color)
+        else:
+            _plain_table(columns, cells)
+
+
+def output_of(ctx: typer.Context) -> Output:
+    """The output that the options ask for."""
+    return Output(options_of(ctx))
+
+
+def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    every = [[name.upper() for name in columns], *rows]
+    widths = [max(len(row[place]) for row in every) for place in range(len(columns))]
+    for row in every:
+        line = (" " * _SPACE).join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        )
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], color: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, _SPACE, 0, 0), header_style="bold")
+    for place, name in enumerate(columns):
+        # The first column is the name to type into the next command: it is never cut.
+        table.add_column(name.upper(), overflow="fold" if place == 0 else "ellipsis", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell, style=STATUS_COLORS.get(cell, "")) for cell in row))
+    Console(no_color=not color, highlight=False, soft_wrap=False).print(table)

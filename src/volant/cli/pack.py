@@ -1,0 +1,106 @@
+"""A user's folder as a small, repeatable .tar.gz."""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from volant.cli.text import size
+from volant.errors import InvalidInput
+
+MAX_FILE = 5_000_000  # bytes; anything larger is data, which is pushed and not packed
+MAX_TOTAL = 30_000_000
+MAX_FILES = 2000
+IGNORE_FILE = ".volantignore"
+_SKIPPED = (
+    ".git",
+    ".hg",
+    ".svn",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    "*.pyc",
+    ".*_cache",
+    ".ipynb_checkpoints",
+    ".DS_Store",
+    "*.egg-info",
+    ".env",
+)
+
+
+def pack(folder: Path) -> bytes:
+    """The folder's files as a .tar.gz; the same files give the same bytes.
+
+    Left out: version control, environments, caches, `.env`, files over 5 MB, links that
+    lead out of the folder, and what the patterns in `.volantignore` name (one a line, as
+    in a shell; `#` begins a comment; a trailing `/` is ignored).
+
+    Raises `InvalidInput` when what is left is too much.
+    """
+    patterns = (*_SKIPPED, *_ignored(folder))
+    files = sorted(_files(folder, folder, patterns))
+    if len(files) > MAX_FILES:
+        raise _too_much(folder, f"{len(files)} files")
+    total = sum(file.stat().st_size for file in files)
+    if total > MAX_TOTAL:
+        raise _too_much(folder, size(total))
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for file in files:
+            _add(archive, file, file.relative_to(folder).as_posix())
+    return gzip.compress(raw.getvalue(), compresslevel=6, mtime=0)
+
+
+def _ignored(folder: Path) -> list[str]:
+    try:
+        lines = (folder / IGNORE_FILE).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    stripped = (line.strip().rstrip("/") for line in lines)
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
+def _files(folder: Path, root: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        path = Path(entry.path)
+        if _matches(path.relative_to(root).as_posix(), patterns):
+            continue
+        if entry.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(path, root, patterns)
+        elif entry.is_file() and entry.stat().st_size <= MAX_FILE:
+            yield path
+
+
+def _matches(relative: str, patterns: tuple[str, ...]) -> bool:
+    name = relative.rpartition("/")[2]
+    return any(
+        fnmatch.fnmatchcase(relative if "/" in pattern else name, pattern.lstrip("/"))
+        for pattern in patterns
+    )
+
+
+def _add(archive: tarfile.TarFile, file: Path, name: str) -> None:
+    """Only name, content and whether it may run: no time, no owner, no machine."""
+    content = file.read_bytes()
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = 0o755 if os.access(file, os.X_OK) else 0o644
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def _too_much(folder: Path, amount: str) -> InvalidInput:
+    return InvalidInput(
+        f"{folder} holds {amount}: too much to send as code.",
+        f"Put volant.yaml beside the code alone, or name what to leave out in {IGNORE_FILE}.",
+        code="code_too_large",
+    )

@@ -1,0 +1,169 @@
+"""A run as it goes: its steps in a terminal, redrawn; elsewhere a line for each change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from volant.cli import exits
+from volant.cli.client import Client
+from volant.cli.output import Output
+from volant.cli.text import STATUS_COLORS, clean, pairs, took
+
+POLL_S = 0.4
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_MARKS = {
+    "succeeded": "✓",
+    "failed": "✗",
+    "cancelled": "■",
+    "skipped": "-",
+    "running": "●",
+    "queued": "○",
+}
+
+View = Mapping[str, Any]
+
+
+def ended(view: View) -> bool:
+    """Whether nothing more will happen in this run."""
+    return view["state"]["status"] in ENDED
+
+
+def steps_of(view: View) -> list[dict[str, Any]]:
+    """Every step in the workflow's order, those that haven't begun as queued."""
+    states = {step["name"]: step for step in view["state"]["steps"]}
+    blank = {"attempt": 0, "started_at": None, "ended_at": None, "outputs": {}, "error": None}
+    return [
+        states.get(spec["name"]) or {"name": spec["name"], "status": "queued", **blank}
+        for spec in view["workflow"]["steps"]
+    ]
+
+
+def watch(client: Client, out: Output, run_id: str) -> View:
+    """Show the run until it ends, and return it."""
+    views = _views(client, run_id)
+    if out.json:
+        return _last(views)
+    return _redrawn(views, out) if out.tty else _told(views, out)
+
+
+def _views(client: Client, run_id: str) -> Iterator[View]:
+    while True:
+        view = client.get(f"/runs/{run_id}")
+        yield view
+        if ended(view):
+            return
+        time.sleep(POLL_S)
+
+
+def _last(views: Iterator[View]) -> View:
+    view: View = {}
+    for each in views:
+        view = each
+    return view
+
+
+def _redrawn(views: Iterator[View], out: Output) -> View:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    view: View = {}
+    console = Console(no_color=not out.color, highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        for view in views:
+            text = Text("\n").join(
+                Text(line, style=STATUS_COLORS.get(status, "")) for line, status in lines(view)
+            )
+            live.update(text, refresh=True)
+    return view
+
+
+def _told(views: Iterator[View], out: Output) -> View:
+    known: dict[str, str] = {}
+    view: View = {}
+    for view in views:
+        for step in steps_of(view):
+            if step["status"] != known.get(step["name"], "queued"):
+                out.line(_step(step))
+            known[step["name"]] = step["status"]
+    out.line(_head(view))
+    return view
+
+
+def lines(view: View) -> list[tuple[str, str]]:
+    """The run in lines, each with the status that colors it."""
+    found = [(_head(view), view["state"]["status"])]
+    found += [("  " + _step(step), step["status"]) for step in steps_of(view)]
+    return found
+
+
+def _head(view: View) -> str:
+    state = view["state"]
+    words = [view["id"], view["loop"] or view["workflow"]["name"], state["status"]]
+    if state["started_at"]:
+        words.append(took(state["started_at"], state["ended_at"]))
+    return clean("  ".join(words))
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    words = f"{_MARKS.get(step['status'], '?')} {step['name']:<12} {step['status']:<10}"
+    if step["started_at"]:
+        words += f" {took(step['started_at'], step['ended_at']):>8}"
+    if step["attempt"] > 1:
+        words += f"  attempt {step['attempt']}"
+    told = _told_by(step)
+    return clean((words + (f"  {told}" if told else "")).rstrip())
+
+
+def _told_by(step: Mapping[str, Any]) -> str:
+    """What a person wants to know of a finished step, from its error or its outputs."""
+    if step["error"]:
+        return str(step["error"].get("what", ""))
+    outputs = step["outputs"]
+    if isinstance(outputs.get("reason"), str):
+        return outputs["reason"]
+    metrics = outputs.get("metrics")
+    if isinstance(metrics, dict):
+        return pairs(metrics, 3)
+    return ""
+
+
+def render(view: View, out: Output) -> None:
+    """The run as it is now, with how it came about and what to do if it failed."""
+    for line, status in lines(view):
+        out.raw(_painted(line, status, out))
+    facts = {"trigger": view["trigger"], "event": view["event_id"], "retry of": view["retry_of"]}
+    for key, value in facts.items():
+        if value:
+            out.line(f"{key}: {value}", "dim")
+    told_failure(view, out)
+    if view["state"]["status"] in ("failed", "cancelled"):
+        out.note(f"See its log: volant logs {view['id']}")
+
+
+def _painted(line: str, status: str, out: Output) -> str:
+    return line.replace(status, out.status(status), 1)
+
+
+def told_failure(view: View, out: Output) -> None:
+    """Why it failed, and what to do, on standard error."""
+    errors = [step["error"] for step in steps_of(view) if step["error"]]
+    error = errors[0] if errors else view["state"]["error"]
+    if error:
+        out.note(f"Error: {error.get('what', '')}")
+        if error.get("fix"):
+            out.note(f"Fix: {error['fix']}")
+
+
+def refused(view: View) -> bool:
+    """Whether a gate of this run said no."""
+    return any(step["outputs"].get("passed") is False for step in steps_of(view))
+
+
+def verdict(view: View) -> int:
+    """The exit code for someone who waited for this run."""
+    if view["state"]["status"] != "succeeded" or refused(view):
+        return exits.FAILED
+    return 0

@@ -1,0 +1,212 @@
+"""The verbs on models: register, get, page, champion, verify."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from volant.domain.event import MODEL_REGISTERED, Event
+from volant.domain.model import Lineage, ModelVersion, Signature, Stage
+from volant.errors import InvalidInput, NotFound
+from volant.faults import crash_point
+from volant.ports.artifacts import Artifacts
+from volant.ports.clock import Clock
+from volant.ports.records import ModelRecords
+
+ALIASES = ("champion", "challenger", "latest")
+_SOURCE = "volant/registry"
+_PAGE = 200
+_WALKED = 10_000  # versions looked through for the models' names
+
+
+class ModelDesk:
+    """Registers model versions and finds them again.
+
+    Args:
+        models: Where versions are stored.
+        artifacts: Where their files live.
+        clock: For the time of registration.
+    """
+
+    def __init__(self, *, models: ModelRecords, artifacts: Artifacts, clock: Clock) -> None:
+        self._models = models
+        self._artifacts = artifacts
+        self._clock = clock
+
+    def register(
+        self,
+        model_dir: Path,
+        name: str,
+        *,
+        passed: bool,
+        signature: Signature,
+        metrics: Mapping[str, float],
+        lineage: Lineage,
+        params: Mapping[str, Any] | None = None,
+        runtime: Mapping[str, Any] | None = None,
+        decision_id: str | None = None,
+    ) -> ModelVersion:
+        """Copy the model's folder into the artifact store and store its version.
+
+        One run registers one version: the same run again returns it. Dying between the
+        two writes leaves files that the next call finds identical.
+
+        Args:
+            model_dir: The folder that training wrote.
+            name: The model's name, which is its loop's.
+            passed: Its gate's verdict: a candidate, or refused.
+            signature: Inputs and outputs.
+            metrics: The holdout's; those that aren't finite are left out.
+            lineage: Where it comes from; `lineage.run_id` is the version's identity.
+            params: What it was trained with.
+            runtime: How it is served (ONNX or native), as training proved it.
+            decision_id: The gate's decision, told in the event.
+        """
+        if not model_dir.is_dir():
+            raise NotFound(
+                f"The model's folder {model_dir} isn't there.",
+                "Retry the run from its train step.",
+                code="model.files_missing",
+            )
+        uri, files = self._artifacts.put_tree(f"models/{name}/{lineage.run_id}", model_dir)
+        crash_point("register.copied")
+        finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        version = ModelVersion(
+            model=name,
+            version=0,  # the store gives the number
+            stage=Stage.CANDIDATE if passed else Stage.REFUSED,
+            uri=uri,
+            files=files,
+            signature=signature,
+            metrics=finite,
+            lineage=lineage,
+            created_at=self._clock.now(),
+            params=dict(params or {}),
+            runtime=dict(runtime or {}),
+        )
+        stored = self._models.register(version, self._registered(version, decision_id))
+        crash_point("register.stored")
+        return stored
+
+    def _registered(self, version: ModelVersion, decision_id: str | None) -> Event:
+        return Event(
+            id=registered_event_id(version.model, version.lineage.run_id),
+            type=MODEL_REGISTERED,
+            source=_SOURCE,
+            subject=f"model/{version.model}",
+            time=version.created_at,
+            data={
+                "model": version.model,
+                "run_id": version.lineage.run_id,
+                "stage": version.stage.value,
+                "metrics": dict(version.metrics),
+                "dataset": version.lineage.dataset,
+                "dataset_version": version.lineage.dataset_version,
+                "decision_id": decision_id,
+            },
+        )
+
+    def get(self, name: str, version: int | str) -> ModelVersion:
+        """By number (`3`, `"3"`, `"v3"`) or alias (`champion`, `challenger`, `latest`).
+
+        Raises:
+            NotFound: With the nearest model's name, or the aliases and numbers there are.
+            InvalidInput: For something that is neither a number nor an alias.
+        """
+        number = _number(version)
+        if number is not None:
+            return self._numbered(name, number)
+        if version not in ALIASES:
+            guess = difflib.get_close_matches(str(version), ALIASES, n=1)
+            raise InvalidInput(
+                f"{str(version)[:80]!r} is no version of a model.",
+                f"Did you mean {guess[0]}?"
+                if guess
+                else f"Give a number, or one of: {', '.join(ALIASES)}.",
+                code="model.version",
+            )
+        return self._aliased(name, str(version))
+
+    def _numbered(self, name: str, number: int) -> ModelVersion:
+        try:
+            return self._models.get(name, number)
+        except NotFound:
+            raise self._missing(name, str(number)) from None
+
+    def _aliased(self, name: str, alias: str) -> ModelVersion:
+        try:
+            if alias != "latest":
+                return self._models.by_alias(name, alias)
+            versions, _ = self._models.page(1, model=name)
+            return versions[0]
+        except (NotFound, IndexError):
+            raise self._missing(name, alias) from None
+
+    def _missing(self, name: str, version: str) -> NotFound:
+        versions, _ = self._models.page(1, model=name)
+        if versions:
+            newest = versions[0].version
+            return NotFound(
+                f"The model {name} has no version {version!r}.",
+                f"Its newest is {newest}: use a number of 1 to {newest}, or latest.",
+                code="model.version_not_found",
+                details={"model": name, "version": version, "latest": newest},
+            )
+        known = self._known()
+        guess = difflib.get_close_matches(name, known, n=1)
+        fix = f"Known models: {', '.join(known[:20])}." if known else "Run a loop to make one."
+        return NotFound(
+            f"There is no model {name!r}.",
+            f"Did you mean {guess[0]}?" if guess else fix,
+            code="model.not_found",
+            details={"model": name, "known": known[:100]},
+        )
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """The version that serves, or None before the first."""
+        return self._models.champion(name)
+
+    def page(
+        self, limit: int, before: str | None = None, *, name: str | None = None
+    ) -> tuple[Sequence[ModelVersion], str | None]:
+        """Versions, newest first; of one model if `name` is given (`NotFound` if unknown)."""
+        found = self._models.page(limit, before, model=name)
+        if name is not None and before is None and not found[0]:
+            raise self._missing(name, "latest")
+        return found
+
+    def verify(self, name: str, version: int | str) -> ModelVersion:
+        """The version, once its files are proven to be those registered. Raises `Conflict`."""
+        found = self.get(name, version)
+        self._artifacts.verify(found.uri, found.files)
+        return found
+
+    def folder(self, version: ModelVersion) -> Path:
+        """A folder on this machine with the version's files. Raises `NotFound`."""
+        return self._artifacts.local_path(version.uri)
+
+    def _known(self) -> list[str]:
+        """The models' names, from the newest versions."""
+        names: set[str] = set()
+        before: str | None = None
+        for _ in range(_WALKED // _PAGE):
+            versions, before = self._models.page(_PAGE, before)
+            names.update(version.model for version in versions)
+            if before is None:
+                break
+        return sorted(names)
+
+
+def registered_event_id(model: str, run_id: str) -> str:
+    """One registration is one event, however often it is tried."""
+    digest = hashlib.sha256(f"{model} {run_id}".encode()).hexdigest()
+    return f"evt-registered-{digest[:24]}"
+
+
+def _number(version: int | str) -> int | None:
+    text = str(version).removeprefix("v")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None

@@ -1,0 +1,63 @@
+"""What clients hear when no replica can be started: a 503 with the reason, at once,
+instead of a connection that hangs until they give up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+
+_AT_ONCE = 64
+_LINGER_S = 1.0  # closing with unread bytes would reset the connection before they read
+
+
+class Apology:
+    """Accepts on a deployment's socket and answers every connection the same."""
+
+    def __init__(self) -> None:
+        self._lingering: list[tuple[float, socket.socket]] = []
+
+    def answer(self, listening: socket.socket, reason: str, retry_s: float, now: float) -> None:
+        """Answer those who wait in `listening`; call `step` later."""
+        body = json.dumps({"error": f"No replica can serve now. {reason}"}).encode()
+        response = (
+            b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
+            b"retry-after: %d\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+            % (max(1, round(retry_s)), len(body), body)
+        )
+        for _ in range(_AT_ONCE):
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            client.setblocking(False)
+            with contextlib.suppress(OSError):
+                client.send(response)
+                client.shutdown(socket.SHUT_WR)
+            self._lingering.append((now + _LINGER_S, client))
+
+    def step(self, now: float) -> bool:
+        """Read what they still send, and close; whether some are left."""
+        left: list[tuple[float, socket.socket]] = []
+        for deadline, client in self._lingering:
+            if now < deadline and _listens(client):
+                left.append((deadline, client))
+            else:
+                client.close()
+        self._lingering = left
+        return bool(left)
+
+    def close(self) -> None:
+        """Close them all now."""
+        self.step(float("inf"))
+
+
+def _listens(client: socket.socket) -> bool:
+    try:
+        while client.recv(65536):
+            pass
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,167 @@
+"""Opportunistic micro-batching: what arrived while the last prediction ran is
+predicted together. Nothing ever waits for company.
+
+One batcher lives on one event loop. Predictions that are expected to be short run on
+the loop itself (a hand-over to a thread costs more than they do); longer ones run in
+one thread, so that the loop goes on reading, queueing and answering health checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
+
+import numpy as np
+
+from volant.serving.limits import BatchLimits
+from volant.serving.oip import Answer, Array, Query
+from volant.serving.refusal import Refusal
+
+Predict = Callable[[Sequence[Array]], Answer]
+Done = Callable[[Query, "Answer | Exception"], None]
+
+
+class Work:
+    """One request in the queue. A cancelled one is skipped."""
+
+    __slots__ = ("cancelled", "done", "query")
+
+    def __init__(self, query: Query, done: Done) -> None:
+        self.query = query
+        self.done = done
+        self.cancelled = False
+
+
+class Batcher:
+    def __init__(
+        self, predict: Predict, loop: asyncio.AbstractEventLoop, limits: BatchLimits
+    ) -> None:
+        self._predict = predict
+        self._loop = loop
+        self._limits = limits
+        self._queue: deque[Work] = deque()
+        self._rows = 0
+        self._scheduled = False
+        self._thread: ThreadPoolExecutor | None = None
+        self._seconds_per_row = limits.inline_s  # until it is measured
+        self._recent: deque[float] = deque(maxlen=8)  # seconds of the last batches
+
+    def submit(self, query: Query, done: Done) -> Work:
+        """Queue `query`; `done` is called on the loop, once, with the answer or the
+        exception. Raises `Refusal` (503) when too many rows wait already."""
+        if self._rows and self._rows + query.rows > self._limits.queue_rows:
+            raise Refusal(
+                503,
+                f"Too busy: {self._rows} rows wait already "
+                f"(at most {self._limits.queue_rows}). Try again in a second.",
+                b"retry-after: 1\r\n",
+            )
+        work = Work(query, done)
+        self._queue.append(work)
+        self._rows += query.rows
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._next)
+        return work
+
+    def close(self) -> None:
+        """End the thread; call it when nothing is queued."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+
+    def _next(self) -> None:
+        """Take what waits and predict it; goes on until the queue is empty."""
+        batch, rows = self._take()
+        if not batch:
+            self._scheduled = False
+            return
+        if self._expected(rows) <= self._limits.inline_s:
+            outcomes, seconds = self._run(batch)
+            self._finish(batch, outcomes, rows, seconds)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        future = self._thread.submit(self._run, batch)
+
+        def back(future: Future[tuple[list[Answer | Exception], float]]) -> None:
+            outcomes, seconds = future.result()
+            self._loop.call_soon_threadsafe(self._finish, batch, outcomes, rows, seconds)
+
+        future.add_done_callback(back)
+
+    def _take(self) -> tuple[list[Work], int]:
+        batch: list[Work] = []
+        rows = 0
+        queue = self._queue
+        while queue:
+            work = queue[0]
+            if batch and rows + work.query.rows > self._limits.batch_rows:
+                break
+            queue.popleft()
+            self._rows -= work.query.rows
+            if work.cancelled:
+                continue
+            batch.append(work)
+            rows += work.query.rows
+        return batch, rows
+
+    def _expected(self, rows: int) -> float:
+        """Seconds: no less than the quickest of the last batches (some models cost the
+        same for one row as for a hundred), and in proportion to the rows."""
+        least = min(self._recent, default=self._limits.inline_s * 2)
+        return max(least, self._seconds_per_row * rows)
+
+    def _finish(
+        self, batch: list[Work], outcomes: list[Answer | Exception], rows: int, seconds: float
+    ) -> None:
+        # The last cost counts half: it follows a change within a few batches, and one
+        # odd batch doesn't send everything to the thread for long.
+        self._seconds_per_row = (self._seconds_per_row + seconds / rows) / 2
+        self._recent.append(seconds)
+        for work, outcome in zip(batch, outcomes, strict=True):
+            work.done(work.query, outcome)
+        if self._queue:
+            self._loop.call_soon(self._next)
+        else:
+            self._scheduled = False
+
+    def _run(self, batch: list[Work]) -> tuple[list[Answer | Exception], float]:
+        started = perf_counter()
+        outcomes = self._outcomes(batch)
+        return outcomes, perf_counter() - started
+
+    def _outcomes(self, batch: list[Work]) -> list[Answer | Exception]:
+        if len(batch) == 1:
+            return [self._alone(batch[0])]
+        feeds = [
+            np.concatenate(parts)
+            for parts in zip(*(work.query.feeds for work in batch), strict=True)
+        ]
+        try:
+            answer = self._predict(feeds)
+        except Exception:
+            # One of them spoils the batch: each gets its own answer or its own error.
+            return [self._alone(work) for work in batch]
+        return _parts(answer, batch)
+
+    def _alone(self, work: Work) -> Answer | Exception:
+        try:
+            return self._predict(work.query.feeds)
+        except Exception as error:
+            return error
+
+
+def _parts(answer: Answer, batch: list[Work]) -> list[Answer | Exception]:
+    parts: list[Answer | Exception] = []
+    start = 0
+    labels, probabilities = answer.labels, answer.probabilities
+    for work in batch:
+        end = start + work.query.rows
+        parts.append(
+            Answer(labels[start:end], None if probabilities is None else probabilities[start:end])
+        )
+        start = end
+    return parts

@@ -1,0 +1,390 @@
+"""HTTP/1.1 for one purpose: an `asyncio.Protocol` on httptools (llhttp).
+
+A connection parses, an `Exchange` is one request and its answer, `HttpServer` holds
+what they share: limits, counters, the set of connections, accepting and draining.
+Answers leave in the order of their requests, however they were computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httptools
+import orjson
+
+from volant.serving.refusal import Refusal
+
+if TYPE_CHECKING:
+    from volant.serving.http_server import HttpServer
+
+_JSON = b"content-type: application/json\r\n"
+_LINE = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+_HOP = frozenset({b"upgrade", b"connection", b"http2-settings"})
+
+
+class Exchange:
+    """One request; `answer` or `refuse` is called once, now or later, on the loop."""
+
+    __slots__ = (
+        "_connection",
+        "body",
+        "cancel",
+        "headers",
+        "keep_alive",
+        "method",
+        "old_client",
+        "path",
+        "response",
+        "rows",
+        "started",
+    )
+
+    def __init__(self, connection: Connection, method: bytes, path: bytes) -> None:
+        self._connection = connection
+        self.method = method
+        self.path = path
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+        self.keep_alive = True
+        self.old_client = False
+        self.response: tuple[int, bytes, bytes] | None = None
+        self.rows = 0
+        self.started = 0.0
+        self.cancel: Callable[[], None] | None = None
+
+    def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
+        """Send JSON. `headers` are complete lines."""
+        self.response = (status, body, headers)
+        self._connection.answered(self)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Send `{"error": …}`."""
+        body = orjson.dumps({"error": refusal.text.encode(errors="replace").decode()})
+        self.answer(refusal.status, body, refusal.headers)
+
+
+class Connection(asyncio.Protocol):
+    """One client. Phases: idle, head, body, then waiting for answers."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_current",
+        "_deaf",
+        "_head_bytes",
+        "_headers",
+        "_in_head",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_pending",
+        "_reading",
+        "_server",
+        "_since",
+        "_stalled_since",
+        "_transport",
+        "_upgrade",
+        "_url",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._loop = server.loop
+        self._transport: asyncio.Transport | None = None
+        self._pending: deque[Exchange] = deque()
+        self._current: Exchange | None = None
+        self._reading = False  # a request has begun and isn't complete
+        self._in_head = False
+        self._deaf = False  # no more requests are read; the end is near
+        self._paused = False
+        self._upgrade = False
+        self._since = server.loop.time()
+        self._stalled_since: float | None = None
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._body: list[bytes] = []
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._parser = httptools.HttpRequestParser(self)
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._deaf = True
+        for exchange in self._pending:
+            if exchange.response is None:
+                self._server.in_flight -= 1
+                if exchange.cancel is not None:
+                    exchange.cancel()
+        self._pending.clear()
+        self._server.gone(self)
+
+    def eof_received(self) -> bool:
+        """A client that only half-closed still gets its answers."""
+        self._deaf = True
+        if self._pending:
+            self._pending[-1].keep_alive = False
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self._loop.time()
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = None
+        self._resume()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        was_in_head = self._in_head
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._reject(Refusal(400, f"Expected HTTP/1.1, got bytes that aren't: {error}."))
+        if was_in_head and self._in_head and not self._deaf:
+            self._head_bytes += len(data)
+            self._check_head()
+
+    # httptools' side
+
+    def on_message_begin(self) -> None:
+        self._reading = True
+        self._in_head = True
+        self._since = self._loop.time()
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._url = b""
+        self._headers = {}
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._deaf:
+            return
+        headers = self._headers
+        self._head_bytes = len(self._url) + sum(map(len, headers)) + sum(map(len, headers.values()))
+        self._check_head()
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self._server.limits.body_bytes:
+            self._too_large(int(length))
+        expect = headers.get(b"expect")
+        if expect is not None and not self._deaf:
+            self._expected(expect)
+
+    def on_body(self, body: bytes) -> None:
+        if self._deaf:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > self._server.limits.body_bytes:
+            self._too_large(self._body_bytes)
+            return
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._deaf:
+            return
+        parser = self._parser
+        method = parser.get_method()
+        if parser.should_upgrade() and method != b"CONNECT":
+            self._upgrade = True  # the rest of the request comes through data_received
+            return
+        exchange = Exchange(self, method, self._url)
+        exchange.headers = self._headers
+        body = self._body
+        if body:
+            exchange.body = body[0] if len(body) == 1 else b"".join(body)
+            self._body = []
+        exchange.keep_alive = parser.should_keep_alive()
+        if b"host" not in self._headers:
+            exchange.old_client = parser.get_http_version() == "1.0"
+            if not exchange.old_client:
+                self._reject(Refusal(400, "Expected a Host header, got none."))
+                return
+        if not exchange.keep_alive:
+            self._deaf = True
+        self._begin(exchange)
+
+    # a request's life
+
+    def _begin(self, exchange: Exchange) -> None:
+        server = self._server
+        self._reading = False
+        exchange.started = self._loop.time()
+        self._pending.append(exchange)
+        server.in_flight += 1
+        server.peak_in_flight = max(server.in_flight, server.peak_in_flight)
+        if len(self._pending) >= server.limits.pipelined:
+            self._pause()
+        try:
+            server.handle(exchange)
+        except Exception as error:
+            server.broke(exchange, error)
+
+    def answered(self, exchange: Exchange) -> None:
+        """Called by the exchange when its response is set."""
+        if self._transport is None:
+            return
+        self._server.count(exchange)
+        pending = self._pending
+        if pending[0] is not exchange:
+            return
+        chunks: list[bytes] = []
+        last = False
+        while pending and pending[0].response is not None and not last:
+            done = pending.popleft()
+            last = self._is_last(done)
+            chunks.append(self._head(done, last))
+            if done.method != b"HEAD":
+                chunks.append(done.response[1])  # type: ignore[index]
+        self._transport.write(b"".join(chunks))
+        if last:
+            self._finish()
+            return
+        if not pending:
+            self._since = self._loop.time()
+            self._resume()
+
+    def _is_last(self, exchange: Exchange) -> bool:
+        """Whether the connection ends with this answer: the client asked so, or this
+        replica is leaving and the client has asked for nothing more."""
+        if not exchange.keep_alive:
+            return True
+        if self._pending or self._reading:
+            return False
+        return self._deaf or self._server.wants_close()
+
+    def _head(self, exchange: Exchange, last: bool) -> bytes:
+        status, body, headers = exchange.response  # type: ignore[misc]
+        keep = b""
+        if last:
+            keep = b"connection: close\r\n"
+        elif exchange.old_client:
+            keep = b"connection: keep-alive\r\n"
+        return b"%s%s%s%s%scontent-length: %d\r\n\r\n" % (
+            _LINE[status],
+            self._server.date,
+            _JSON,
+            headers,
+            keep,
+            len(body),
+        )
+
+    def _finish(self) -> None:
+        """Close after the last answer: write side first, so that a client that is still
+        sending reads the answer and no reset."""
+        self._deaf = True
+        self._since = self._loop.time()
+        transport = self._transport
+        if transport is None:
+            return
+        if not self._reading and not self._paused:
+            transport.close()
+            return
+        self._reading = False
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._resume()
+        self._loop.call_later(self._server.limits.linger_s, self._abandon)
+
+    def _abandon(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # refusals before there is a whole request
+
+    def _reject(self, refusal: Refusal) -> None:
+        """Answer after what is pending, then close; nothing more is read."""
+        exchange = Exchange(self, b"?", self._url)
+        exchange.headers = self._headers
+        exchange.keep_alive = False
+        self._deaf = True
+        server = self._server
+        self._pending.append(exchange)
+        server.in_flight += 1
+        exchange.started = self._since
+        self._reading = True  # unread bytes may be under way: linger
+        self._body = []
+        exchange.refuse(refusal)
+
+    def _too_large(self, size: int) -> None:
+        limit = self._server.limits.body_bytes
+        self._reject(Refusal(413, f"The body: expected at most {limit} bytes, got {size} or more."))
+
+    def _check_head(self) -> None:
+        limits = self._server.limits
+        if self._head_bytes > limits.head_bytes or len(self._headers) > limits.headers:
+            self._reject(
+                Refusal(
+                    431,
+                    f"The head: expected at most {limits.head_bytes} bytes in {limits.headers} "
+                    f"headers, got {self._head_bytes} in {len(self._headers)}.",
+                )
+            )
+
+    def _expected(self, expect: bytes) -> None:
+        if expect.lower() != b"100-continue":
+            text = expect.decode("latin-1")[:60]
+            self._reject(Refusal(417, f'Expect: expected "100-continue", got "{text}".'))
+        elif not self._pending and self._transport is not None and self._body_bytes == 0:
+            # With answers still to come a 100 would be read as one of them; the client
+            # then sends its body after its own short wait, as RFC 9110, 10.1.1 says.
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """Some clients offer HTTP/2 on every first request. It is refused by ignoring
+        it: the same head again without the offer, so that the body is read as a body."""
+        if self._deaf or not self._upgrade:
+            return
+        self._upgrade = False
+        lines = [b"%s %s HTTP/1.1" % (self._parser.get_method(), self._url)]
+        lines += [b"%s: %s" % h for h in self._headers.items() if h[0] not in _HOP]
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    # flow
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None and self._stalled_since is None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def sweep(self, now: float, idle_s: float, idle_since: float) -> None:
+        """Once a second: end what took too long. `idle_since` is the earliest time that
+        an idle connection counts from."""
+        limits = self._server.limits
+        if self._stalled_since is not None and now - self._stalled_since > limits.write_s:
+            self._abandon()
+        elif self._deaf or self._transport is None:
+            if not self._pending and now - self._since > limits.write_s:
+                self._abandon()
+        elif self._reading:
+            limit = limits.head_s if self._in_head else limits.body_s
+            if now - self._since > limit:
+                part = "headers" if self._in_head else "body"
+                self._reject(Refusal(408, f"Expected the whole {part} within {limit:g} s."))
+        elif not self._pending and now - max(self._since, idle_since) > idle_s:
+            self._deaf = True
+            self._transport.close()

@@ -1,0 +1,60 @@
+"""Deployments: addresses that answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from volant.domain.deployment import Deployment
+from volant.domain.loop import ReplicaSpec
+from volant.store.engine import Database
+from volant.store.rows import columns, missing, one, record, several, values
+from volant.store.schema import deployments
+
+
+class SqlDeployments:
+    """`DeploymentRecords` on SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ensure(self, deployment: Deployment) -> Deployment:
+        with self._database.write() as work:
+            if not work.insert_new(deployments, values(deployments, deployment)):
+                work.execute(
+                    sa.update(deployments)
+                    .where(deployments.c.name == deployment.name)
+                    .values(replicas=deployment.replicas, host=deployment.host)
+                )
+            return find_deployment(work.connection, deployment.name)
+
+    def get(self, name: str) -> Deployment:
+        with self._database.read() as connection:
+            return find_deployment(connection, name)
+
+    def list(self) -> Sequence[Deployment]:
+        statement = sa.select(*columns(deployments)).order_by(deployments.c.name)
+        with self._database.read() as connection:
+            return several(connection, Deployment, statement)
+
+    def delete(self, name: str) -> None:
+        """Its revisions go with it."""
+        with self._database.write() as work:
+            if not work.changed(sa.delete(deployments).where(deployments.c.name == name)):
+                raise missing("deployment", name)
+
+    def set_replicas(self, name: str, replicas: ReplicaSpec) -> None:
+        update = sa.update(deployments).where(deployments.c.name == name).values(replicas=replicas)
+        with self._database.write() as work:
+            if not work.changed(update):
+                raise missing("deployment", name)
+
+
+def find_deployment(connection: sa.Connection, name: str, *, lock: bool = False) -> Deployment:
+    """The stored deployment, its row locked until the commit if asked. Raises `NotFound`."""
+    statement = sa.select(*columns(deployments)).where(deployments.c.name == name)
+    row = one(connection, statement.with_for_update() if lock else statement)
+    if row is None:
+        raise missing("deployment", name)
+    return record(Deployment, row)

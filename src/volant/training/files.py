@@ -1,0 +1,77 @@
+"""Writing files so that a reader sees all of them or nothing."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from volant.errors import ResourceExhausted
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_once(path: Path, write: Callable[[Path], object]) -> bool:
+    """Make `path` unless it exists; False when another writer was first.
+
+    `write` fills a file beside it, which is synced and then linked to its name: a
+    link, unlike a rename, never replaces.
+    """
+    return _write(path, write, os.link)
+
+
+def write_over(path: Path, write: Callable[[Path], object]) -> None:
+    """Make or replace `path` in one step."""
+    _write(path, write, os.replace)
+
+
+def _write(
+    path: Path, write: Callable[[Path], object], publish: Callable[[Path, Path], object]
+) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    draft = Path(name)
+    try:
+        write(draft)
+        sync(draft)
+        publish(draft, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+    sync(path.parent)
+    return True
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """`ResourceExhausted` for a full disk, else the error itself."""
+    if error.errno in _FULL:
+        return ResourceExhausted(
+            f"The disk is full: {path} couldn't be written.",
+            "Free some space and retry the run.",
+            code="disk_full",
+        )
+    return error
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content. Raises `FileNotFoundError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

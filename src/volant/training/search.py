@@ -1,0 +1,258 @@
+"""The search: candidates measured by cross-validation until the time is up.
+
+Optuna's TPE sampler (Bergstra et al. 2011) chooses after the queue of defaults is
+through; a trial whose folds so far are worse than the median of earlier trials at the
+same fold is given up (the median rule of Golovin et al. 2017). The time for the final
+fit is set aside from the first trial on: a fold starts only if it and the final fit
+of what is best so far still fit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from volant.domain.metric import GREATER_IS_BETTER
+from volant.training.budget import Costs, Deadline
+from volant.training.families import QUEUE, Candidate, Setting, build, suggest
+from volant.training.prepare import Preparation
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+_MOST_TRIALS = 400
+_UNAFFORDABLE_IN_A_ROW = 40
+_CACHE_BYTES = 512 * 2**20
+
+
+class Score(Protocol):
+    """Every metric of `task` that these rows define, by name."""
+
+    def __call__(
+        self,
+        task: str,
+        truth: NDArray[Any],
+        predicted: NDArray[Any],
+        probabilities: NDArray[np.float64] | None = None,
+        classes: Any = None,
+    ) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is searched on: `matrix` [n, slots], `target` [n], and the rows that a final
+    fit will have (`rows_in_all`; more than n when the search runs on a sample)."""
+
+    matrix: NDArray[Any]
+    target: NDArray[Any]
+    preparation: Preparation
+    setting: Setting
+    metric: str
+    rows_in_all: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One trial. `scores` are means over its `folds` measured folds; `value` is the
+    searched metric's mean; `complete` when no fold was left out."""
+
+    number: int
+    candidate: Candidate
+    value: float
+    scores: dict[str, float]
+    folds: int
+    complete: bool
+
+
+@dataclass(slots=True)
+class Search:
+    """One run of the search. `outcomes` grow trial by trial, in order."""
+
+    problem: Problem
+    score: Score
+    deadline: Deadline
+    say: Callable[[str], None]
+    most_trials: int = _MOST_TRIALS
+    costs: Costs = field(default_factory=Costs)
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    _prepared: dict[tuple[int, bool], tuple[Any, Any]] = field(
+        default_factory=dict[tuple[int, bool], tuple[Any, Any]]
+    )
+
+    def run(self) -> None:
+        """Try candidates until the time or the number of trials is up."""
+        folds = list(folds_of(self.problem))
+        if not folds:
+            return
+        study = self._study()
+        refused = 0
+        for number in range(self.most_trials):
+            trial = study.ask()
+            candidate = suggest(trial)
+            if not self._affordable(candidate, folds):
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                refused += 1
+                if refused >= _UNAFFORDABLE_IN_A_ROW or self._only_the_final_fit_is_left():
+                    break
+                continue
+            refused = 0
+            outcome = self._measure(number, trial, candidate, folds)
+            if outcome is None:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                continue
+            self.outcomes.append(outcome)
+            if outcome.complete:
+                study.tell(trial, outcome.value)
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self._tell(outcome)
+
+    def ranked(self) -> list[Outcome]:
+        """Best first; trials that were cut short come after all complete ones."""
+        return ranked(self.outcomes, self.problem.metric)
+
+    def final_cost(self, candidate: Candidate) -> float:
+        """Seconds that fitting it on all rows will take, as far as is known."""
+        return self.costs.predict(candidate, self.problem.rows_in_all)
+
+    def _study(self) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = optuna.create_study(
+            direction="maximize" if GREATER_IS_BETTER[self.problem.metric] else "minimize",
+            sampler=optuna.samplers.TPESampler(
+                seed=self.problem.setting.seed, n_startup_trials=len(QUEUE) + 3
+            ),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0),
+        )
+        for params in QUEUE:
+            study.enqueue_trial(dict(params))
+        return study
+
+    def _affordable(self, candidate: Candidate, folds: list[Fold]) -> bool:
+        """Whether its first fold and the final fit it might lead to end in time."""
+        left = self.deadline.left()
+        if left <= 0:
+            return False
+        if not self.outcomes:
+            return True
+        return self._fold_cost(candidate, folds) + self._reserve(candidate) <= left
+
+    def _only_the_final_fit_is_left(self) -> bool:
+        best = self.final_cost(self.ranked()[0].candidate) if self.outcomes else 0.0
+        return self.deadline.left() <= best
+
+    def _fold_cost(self, candidate: Candidate, folds: list[Fold]) -> float:
+        return self.costs.predict(candidate, len(folds[0][0]))
+
+    def _reserve(self, candidate: Candidate) -> float:
+        """The final fit's cost, if this candidate or the best one so far wins."""
+        mine = self.final_cost(candidate)
+        return max(mine, self.final_cost(self.ranked()[0].candidate)) if self.outcomes else mine
+
+    def _measure(
+        self, number: int, trial: optuna.Trial, candidate: Candidate, folds: list[Fold]
+    ) -> Outcome | None:
+        """None when not even one fold gave the metric."""
+        found: list[dict[str, float]] = []
+        cut = False
+        for index, fold in enumerate(folds):
+            late = self._fold_cost(candidate, folds) + self._reserve(candidate)
+            if index and late > self.deadline.left():
+                cut = True
+                break
+            scores = self._fold_scores(candidate, index, fold)
+            if self.problem.metric not in scores:
+                continue  # not defined on this fold's rows
+            found.append(scores)
+            trial.report(float(np.mean([s[self.problem.metric] for s in found])), len(found))
+            if len(found) < len(folds) and trial.should_prune():
+                cut = True
+                break
+        if not found:
+            return None
+        names = [name for name in found[0] if all(name in s for s in found)]
+        means = {name: float(np.mean([s[name] for s in found])) for name in names}
+        return Outcome(
+            number, candidate, means[self.problem.metric], means, len(found), complete=not cut
+        )
+
+    def _fold_scores(self, candidate: Candidate, index: int, fold: Fold) -> dict[str, float]:
+        train, test = fold
+        target = self.problem.target
+        started = self.deadline.clock()
+        fit_on, judge_on = self._prepare(index, fold, scaled=candidate.scaled)
+        estimator = fit_quietly(build(candidate, self.problem.setting), fit_on, target[train])
+        predicted = estimator.predict(judge_on)
+        chances = classes = None
+        if self.problem.setting.task == "classification":
+            chances = np.asarray(estimator.predict_proba(judge_on), dtype=np.float64)
+            classes = estimator.classes_
+        self.costs.observe(candidate, len(train), self.deadline.clock() - started)
+        return self.score(
+            self.problem.setting.task, target[test], predicted, chances, classes=classes
+        )
+
+    def _prepare(self, index: int, fold: Fold, *, scaled: bool) -> tuple[Any, Any]:
+        """Both parts of a fold, prepared; kept for the next trial while memory allows."""
+        key = (index, scaled)
+        if key not in self._prepared:
+            train, test = fold
+            matrix = self.problem.matrix
+            transformer: Any = self.problem.preparation.transformer(scaled=scaled)
+            pair = transformer.fit_transform(matrix[train]), transformer.transform(matrix[test])
+            size = sum(part.nbytes for kept in [*self._prepared.values(), pair] for part in kept)
+            if size > _CACHE_BYTES:
+                return pair
+            self._prepared[key] = pair
+        return self._prepared[key]
+
+    def _tell(self, outcome: Outcome) -> None:
+        best = self.ranked()[0]
+        metric = self.problem.metric
+        state = "" if outcome.complete else f" (given up after {outcome.folds} folds)"
+        self.say(
+            f"trial {outcome.number + 1:>3}  {outcome.candidate.family:<11} "
+            f"{metric} {outcome.value:.4f}  best {best.value:.4f} ({best.candidate.family})  "
+            f"{max(0.0, self.deadline.left()):.1f} s left{state}"
+        )
+
+
+def ranked(outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
+    """Best first; trials that were cut short come after all complete ones."""
+    sign = -1.0 if GREATER_IS_BETTER[metric] else 1.0
+    return sorted(outcomes, key=lambda o: (not o.complete, sign * o.value, o.number))
+
+
+def folds_of(problem: Problem) -> Iterator[Fold]:
+    """Five folds (three for many rows), shuffled by the seed, by class where every class
+    has at least two rows; none when there are too few rows to leave any out."""
+    rows = len(problem.target)
+    wanted = 5 if rows <= 20_000 else 3
+    seed = problem.setting.seed
+    if rows < 6:
+        return
+    if problem.setting.task == "classification":
+        least = int(np.unique(problem.target, return_counts=True)[1].min())
+        if least >= 2:
+            splitter: Any = StratifiedKFold(min(wanted, least), shuffle=True, random_state=seed)
+            yield from splitter.split(np.zeros(rows), problem.target)
+            return
+    folds = KFold(min(wanted, rows // 2), shuffle=True, random_state=seed)
+    for train, test in folds.split(np.zeros(rows)):
+        if problem.setting.task == "classification" and len(np.unique(problem.target[train])) < 2:
+            continue
+        yield train, test
+
+
+def fit_quietly(estimator: Any, matrix: Any, target: NDArray[Any]) -> Any:
+    """Fit; a linear model that stops before it has converged is a candidate like any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return estimator.fit(matrix, target)

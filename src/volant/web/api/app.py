@@ -1,0 +1,76 @@
+"""The application: every router, under one roof."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from volant import __version__
+from volant.web.api import (
+    access,
+    datasets,
+    decisions,
+    deployments,
+    events,
+    loops,
+    models,
+    problems,
+    runs,
+    system,
+    tracking,
+)
+from volant.web.api.edge import Edge
+from volant.web.api.verbs import Platform
+
+PREFIX = "/api/v1"
+_NOUNS = (datasets, loops, decisions, runs, models, deployments, tracking, events, access)
+
+
+def create_app(platform: Platform, *, hosts: Collection[str] | None = None) -> FastAPI:
+    """The API over `platform`.
+
+    Args:
+        platform: The verbs to call; kept as `app.state.platform`.
+        hosts: Names that a request's Host header may carry, None for any.
+    """
+    app = FastAPI(
+        title="Volant",
+        version=__version__,
+        openapi_url=None,  # it is one of our own routes: it needs a token
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        redirect_slashes=False,
+    )
+    app.state.platform = platform
+    app.add_middleware(Edge, hosts=hosts)
+    problems.install(app)
+    for router in (system.routes(platform, app), *(noun.routes(platform) for noun in _NOUNS)):
+        _include(app, router)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = problems.describe(
+                get_openapi(
+                    title="Volant",
+                    version=__version__,
+                    description="From new data to a better model in production.",
+                    routes=app.routes,
+                )
+            )
+        return app.openapi_schema
+
+    app.openapi = openapi
+    return app
+
+
+def _include(app: FastAPI, router: APIRouter) -> None:
+    app.include_router(router, prefix=PREFIX, generate_unique_id_function=_operation)
+
+
+def _operation(route: APIRoute) -> str:
+    return route.name

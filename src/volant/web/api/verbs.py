@@ -1,0 +1,164 @@
+"""The verbs of the platform that the API calls: one Protocol a room.
+
+The API is written against these and not against the rooms' classes, so that it can be
+tried on a platform of plain objects and so that what it needs is told in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from volant.domain.dataset import Dataset, DatasetVersion, Push
+from volant.domain.decision import Decision
+from volant.domain.event import Event
+from volant.domain.loop import Loop
+from volant.domain.model import ModelVersion
+from volant.domain.principal import AuditEntry, Principal, Role, Token
+from volant.domain.run import Run, RunState
+from volant.domain.tracking import TrackedRun
+
+
+class Data(Protocol):
+    def upload(self, dataset: str, filename: str, chunks: Iterable[bytes]) -> Mapping[str, Any]: ...
+
+    def push(
+        self,
+        dataset: str,
+        upload_ids: Sequence[str],
+        options: Mapping[str, Any],
+        key: str | None = None,
+    ) -> Push: ...
+
+    def get_push(self, push_id: str) -> Push: ...
+
+    def pushes(
+        self, dataset: str, limit: int, before: str | None
+    ) -> tuple[Sequence[Push], str | None]: ...
+
+    def list(self) -> Sequence[Dataset]: ...
+
+    def get(self, name: str) -> Dataset: ...
+
+    def versions(
+        self, name: str, limit: int, before: str | None
+    ) -> tuple[Sequence[DatasetVersion], str | None]: ...
+
+    def rows(self, name: str, version: int | None, limit: int) -> Mapping[str, Any]: ...
+
+    def quarantine(
+        self, name: str, push: str | None, limit: int
+    ) -> Sequence[Mapping[str, Any]]: ...
+
+    def release(
+        self, name: str, push: str | None, rows: Sequence[str] | None, force: bool
+    ) -> Push: ...
+
+
+class Loops(Protocol):
+    def plan(self, source: str, code: bytes | None = None) -> Mapping[str, Any]: ...
+
+    def apply(self, source: str, code: bytes | None = None, *, name: str | None = None) -> Loop: ...
+
+    def get(self, name: str) -> Loop: ...
+
+    def list(self) -> Sequence[Loop]: ...
+
+    def delete(self, name: str) -> None: ...
+
+
+class Runs(Protocol):
+    def get(self, run_id: str) -> tuple[Run, RunState]: ...
+
+    def page(
+        self, limit: int, before: str | None, loop: str | None
+    ) -> tuple[Sequence[tuple[Run, RunState]], str | None]: ...
+
+    def cancel(self, run_id: str) -> None: ...
+
+    def resume(self, run_id: str) -> None: ...
+
+    def retry(self, run_id: str, from_step: str | None) -> Run: ...
+
+    def logs(self, run_id: str, step: str | None, after: str | None) -> Mapping[str, Any]: ...
+
+
+class Models(Protocol):
+    def get(self, name: str, version: int | str) -> ModelVersion: ...
+
+    def page(
+        self, limit: int, before: str | None = None, *, name: str | None = None
+    ) -> tuple[Sequence[ModelVersion], str | None]: ...
+
+
+class Deployments(Protocol):
+    def list(self) -> Sequence[Mapping[str, Any]]: ...
+
+    def get(self, name: str) -> Mapping[str, Any]: ...
+
+    def delete(self, name: str) -> None: ...
+
+
+class Tracking(Protocol):
+    def get(self, run_id: str) -> TrackedRun: ...
+
+
+class Decisions(Protocol):
+    def get(self, decision_id: str) -> Decision: ...
+
+    def page(
+        self, limit: int, before: str | None = None, *, loop: str | None = None
+    ) -> tuple[Sequence[Decision], str | None]: ...
+
+
+class Events(Protocol):
+    def page(
+        self, limit: int, before: str | None = None, *, subject: str | None = None
+    ) -> tuple[Sequence[Event], str | None]: ...
+
+
+class Access(Protocol):
+    def authenticate(self, secret: str) -> Principal: ...
+
+    def allow(self, principal: Principal, permission: str) -> None: ...
+
+    def note(
+        self, principal: str, action: str, subject: str, outcome: str, request_id: str = ""
+    ) -> None: ...
+
+    def audit_page(
+        self, limit: int, before: str | None = None
+    ) -> tuple[Sequence[AuditEntry], str | None]: ...
+
+    def tokens(self) -> Sequence[Token]: ...
+
+    def issue(self, principal: str, role: Role) -> tuple[Token, str]: ...
+
+    def revoke(self, token_id: str) -> Token: ...
+
+
+class Platform(Protocol):
+    """What `create_app` is given: `volant.app`'s platform, or a test's."""
+
+    @property
+    def data(self) -> Data: ...
+    @property
+    def loops(self) -> Loops: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def models(self) -> Models: ...
+    @property
+    def deployments(self) -> Deployments: ...
+    @property
+    def tracking(self) -> Tracking: ...
+    @property
+    def decisions(self) -> Decisions: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def access(self) -> Access: ...
+
+    def status(self) -> Mapping[str, Any]: ...
+
+    def run_loop(self, name: str, principal: str) -> Run: ...

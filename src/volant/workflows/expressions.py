@@ -1,0 +1,379 @@
+"""Expressions in manifests: `{{ inputs.x }}`, `{{ steps.s.outputs.a.b }}` and `when:`.
+
+The grammar, loosest first; nothing here is ever handed to Python's `eval`:
+
+    or      = and ("or" and)*
+    and     = not ("and" not)*
+    not     = "not" not | compare
+    compare = value (("==" | "!=") value)?
+    value   = literal | path | "(" or ")" | "{{" or "}}"
+    path    = ("inputs" | "steps") ("." name-or-index)+
+    literal = number | 'text' | "text" | true | false | null
+
+A literal `{{` in a text is written `{{ '{{' }}`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+from volant.errors import InvalidInput
+
+MAX_LENGTH = 4000  # characters of one expression
+MAX_DEPTH = 40  # levels of parentheses and `not`s
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<sign>\{\{|\}\}|==|!=|\(|\))
+    | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+    | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
+    | (?P<path>[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t"}
+_WORDS: dict[str, Any] = {
+    "true": True,
+    "True": True,
+    "false": False,
+    "False": False,
+    "null": None,
+    "None": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`path` starts with `inputs` or `steps`."""
+
+    path: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    left: Expression
+    right: Expression
+    equal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Operands joined by `and` or `or`."""
+
+    word: str
+    operands: tuple[Expression, ...]
+
+
+Expression = Literal | Reference | Not | Compare | Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What references mean: the workflow's inputs, and outputs by step."""
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Mapping[str, Any]]
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A sentence that helps with a misspelt name: the closest, else all of them."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    if known:
+        return f"Known names: {', '.join(sorted(known)[:20])}."
+    return "There are none to refer to."
+
+
+class _Parser:
+    """Recursive descent over one text, from `position` on."""
+
+    def __init__(self, text: str, position: int, where: str) -> None:
+        self.text = text
+        self.where = where
+        self.position = position
+        self.depth = 0
+        self.kind = ""
+        self.word = ""
+        self.start = position
+        self.advance()
+
+    def fail(self, expected: str) -> InvalidInput:
+        found = repr(self.word) if self.kind else "the end"
+        if self.kind == "bad":
+            found = repr(self.text[self.start : self.start + 10])
+        return InvalidInput(
+            f"{self.where}: expected {expected}, found {found} at character"
+            f" {self.start + 1} of {self.text!r}.",
+            "Write a reference like {{ steps.train.outputs.metric }}, or a condition of"
+            " references and literals with ==, !=, not, and, or.",
+            code="invalid_expression",
+            details={"where": self.where, "expression": self.text, "position": self.start},
+        )
+
+    def advance(self) -> None:
+        match = _TOKEN.match(self.text, self.position)
+        if match is None:
+            rest = self.text[self.position :]
+            self.start = self.position + len(rest) - len(rest.lstrip())
+            self.kind = "bad" if rest.strip() else ""
+            self.word = ""
+            return
+        self.kind = cast("str", match.lastgroup)
+        self.word = match.group(self.kind)
+        self.start = match.start(self.kind)
+        self.position = match.end()
+
+    def take(self, word: str) -> bool:
+        if self.kind in ("sign", "path") and self.word == word:
+            self.advance()
+            return True
+        return False
+
+    def expect_close(self, word: str) -> int:
+        """Step over `word` without looking at what follows; where it ended."""
+        if self.kind != "sign" or self.word != word:
+            raise self.fail(repr(word))
+        return self.position
+
+    def expression(self) -> Expression:
+        return self.chain("or")
+
+    def chain(self, word: str) -> Expression:
+        inner = self.negation if word == "and" else lambda: self.chain("and")
+        operands = [inner()]
+        while self.take(word):
+            operands.append(inner())
+        return operands[0] if len(operands) == 1 else Chain(word, tuple(operands))
+
+    def negation(self) -> Expression:
+        if not self.take("not"):
+            return self.comparison()
+        self.deeper()
+        operand = self.negation()
+        self.depth -= 1
+        return Not(operand)
+
+    def comparison(self) -> Expression:
+        left = self.value()
+        for sign in ("==", "!="):
+            if self.take(sign):
+                return Compare(left, self.value(), sign == "==")
+        return left
+
+    def value(self) -> Expression:
+        kind, word = self.kind, self.word
+        if kind == "text":
+            self.advance()
+            return Literal(_ESCAPE.sub(lambda m: _ESCAPES.get(m[1], m[1]), word[1:-1]))
+        if kind == "number":
+            self.advance()
+            return Literal(float(word) if set(word) & set(".eE") else int(word))
+        if kind == "sign" and word in ("(", "{{"):
+            self.deeper()
+            self.advance()
+            inner = self.expression()
+            self.expect_close(")" if word == "(" else "}}")
+            self.advance()
+            self.depth -= 1
+            return inner
+        if kind == "path" and word in _WORDS:
+            self.advance()
+            return Literal(_WORDS[word])
+        if kind == "path" and word not in ("and", "or", "not"):
+            reference = self.reference(word)
+            self.advance()
+            return reference
+        raise self.fail("a reference or a literal")
+
+    def reference(self, word: str) -> Reference:
+        path = tuple(word.split("."))
+        if path[0] not in ("inputs", "steps"):
+            raise InvalidInput(
+                f"{self.where}: {word!r} refers to nothing.",
+                "References start with 'inputs.' or 'steps.'; put text in quotes."
+                f" {nearest(path[0], ('inputs', 'steps'))}",
+                code="unknown_reference",
+                details={"where": self.where, "reference": word},
+            )
+        if len(path) < 2 or (path[0] == "steps" and (len(path) < 3 or path[2] != "outputs")):
+            raise InvalidInput(
+                f"{self.where}: {word!r} isn't a whole reference.",
+                "Write inputs.NAME or steps.STEP.outputs.NAME.",
+                code="unknown_reference",
+                details={"where": self.where, "reference": word},
+            )
+        return Reference(path)
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.fail(f"at most {MAX_DEPTH} levels")
+
+
+def parse_condition(text: str, where: str) -> Expression:
+    """Parse a `when:`; raises `InvalidInput` that names `where` and the character."""
+    _check_length(text, where)
+    parser = _Parser(text, 0, where)
+    expression = parser.expression()
+    if parser.kind:
+        raise parser.fail("and, or, ==, != or the end")
+    return expression
+
+
+def parse_template(text: str, where: str) -> list[str | Expression]:
+    """Split a text into its literal parts and its `{{ … }}` expressions."""
+    parts: list[str | Expression] = []
+    position = 0
+    while (opening := text.find("{{", position)) >= 0:
+        if opening > position:
+            parts.append(text[position:opening])
+        parser = _Parser(text, opening + 2, where)
+        parts.append(parser.expression())
+        position = parser.expect_close("}}")
+        _check_length(text[opening:position], where)
+    if position < len(text):
+        parts.append(text[position:])
+    return parts
+
+
+def evaluate(expression: Expression, scope: Scope) -> Any:
+    """The expression's value. `and` and `or` give True or False."""
+    match expression:
+        case Literal(value):
+            return value
+        case Reference():
+            return look_up(expression, scope)
+        case Not(operand):
+            return not evaluate(operand, scope)
+        case Compare(left, right, equal):
+            return _same(evaluate(left, scope), evaluate(right, scope)) == equal
+        case Chain(word, operands):
+            values = (bool(evaluate(operand, scope)) for operand in operands)
+            return all(values) if word == "and" else any(values)
+
+
+def look_up(reference: Reference, scope: Scope) -> Any:
+    """The referenced value; raises `InvalidInput` with the nearest name there is."""
+    path = reference.path
+    if path[0] == "inputs":
+        value: Any = scope.inputs
+        start = 1
+    else:
+        value = _member(scope.outputs, path[1], reference, "steps")
+        start = 3
+    for index in range(start, len(path)):
+        value = _member(value, path[index], reference, ".".join(path[:index]))
+    return value
+
+
+def render(value: Any, scope: Scope, where: str) -> Any:
+    """`value` with every expression in its strings replaced, at any depth.
+
+    A string that is one expression and nothing else keeps the value's type; in a
+    longer string, text goes in as it is and everything else as JSON.
+    """
+    if isinstance(value, str):
+        parts = parse_template(value, where)
+        if len(parts) == 1 and not isinstance(parts[0], str):
+            return evaluate(parts[0], scope)
+        return "".join(
+            part if isinstance(part, str) else _text(evaluate(part, scope)) for part in parts
+        )
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value).items()
+        return {key: render(item, scope, f"{where}.{key}") for key, item in items}
+    if isinstance(value, (list, tuple)):
+        items = enumerate(cast("Sequence[Any]", value))
+        return [render(item, scope, f"{where}[{index}]") for index, item in items]
+    return value
+
+
+def references_of(expression: Expression) -> Iterator[Reference]:
+    """Every reference in an expression."""
+    match expression:
+        case Reference():
+            yield expression
+        case Not(operand):
+            yield from references_of(operand)
+        case Compare(left, right):
+            yield from references_of(left)
+            yield from references_of(right)
+        case Chain(_, operands):
+            for operand in operands:
+                yield from references_of(operand)
+        case Literal():
+            return
+
+
+def references_in(value: Any, where: str) -> Iterator[Reference]:
+    """Every reference in the strings of a JSON value, at any depth."""
+    if isinstance(value, str):
+        for part in parse_template(value, where):
+            if not isinstance(part, str):
+                yield from references_of(part)
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[str, Any]", value).items():
+            yield from references_in(item, f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(cast("Sequence[Any]", value)):
+            yield from references_in(item, f"{where}[{index}]")
+
+
+def _check_length(text: str, where: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise InvalidInput(
+            f"{where}: the expression has {len(text)} characters.",
+            f"Keep it under {MAX_LENGTH}; compute the rest in a step.",
+            code="invalid_expression",
+        )
+
+
+def _same(left: Any, right: Any) -> bool:
+    # Python's True == 1 would make `when: steps.s.outputs.count == true` pass for 1.
+    if isinstance(left, bool) != isinstance(right, bool):
+        return False
+    return bool(left == right)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _member(value: Any, key: str, reference: Reference, inside: str) -> Any:
+    names: list[str] = []
+    if isinstance(value, Mapping):
+        mapping = cast("Mapping[str, Any]", value)
+        if key in mapping:
+            return mapping[key]
+        names = [str(name) for name in mapping]
+    elif isinstance(value, (list, tuple)):
+        items = cast("Sequence[Any]", value)
+        if key.isdecimal() and int(key) < len(items):
+            return items[int(key)]
+        names = [str(index) for index in range(len(items))]
+    raise InvalidInput(
+        f"{reference} doesn't exist: {inside} has no {key!r}.",
+        nearest(key, names),
+        code="unknown_reference",
+        details={"reference": str(reference), "known": names[:20]},
+    )

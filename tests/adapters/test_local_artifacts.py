@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from volant.adapters.local.artifacts import LocalArtifacts
+from volant.errors import Conflict, InvalidInput, NotFound, ResourceExhausted, Unavailable
+from volant.ports.artifacts import Artifacts
+from volant.testing.artifacts_contract import ARTIFACTS_CONTRACT
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "artifacts"
+
+
+@pytest.fixture
+def artifacts(root: Path) -> LocalArtifacts:
+    return LocalArtifacts(root)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    (folder / "data").mkdir(parents=True)
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    (folder / "data" / "model.pkl").write_bytes(b"x" * 100_000)
+    return folder
+
+
+@pytest.mark.parametrize("check", ARTIFACTS_CONTRACT, ids=lambda check: check.__name__)
+def test_artifacts(
+    check: Callable[[Artifacts, Path], None], artifacts: LocalArtifacts, tmp_path: Path
+) -> None:
+    check(artifacts, tmp_path)
+
+
+def test_uri_survives_a_move_of_the_home(
+    artifacts: LocalArtifacts, root: Path, source: Path
+) -> None:
+    uri, files = artifacts.put_tree("models/wine & more/run-1", source)
+    assert uri == "artifacts:/models/wine%20%26%20more/run-1"
+    moved = root.parent.with_name("moved")
+    shutil.move(root.parent, moved)
+    LocalArtifacts(moved / "artifacts").verify(uri, files)
+    with pytest.raises(NotFound):
+        artifacts.local_path(uri)
+
+
+def test_nothing_is_left_beside(artifacts: LocalArtifacts, root: Path, source: Path) -> None:
+    artifacts.put_tree("models/wine/run-1", source)
+    artifacts.put_tree("models/wine/run-1", source)
+    assert list((root / ".incoming").iterdir()) == []
+    assert sorted(path.name for path in root.iterdir()) == [".incoming", "models"]
+
+
+def test_an_altered_byte_is_found(artifacts: LocalArtifacts, source: Path) -> None:
+    uri, files = artifacts.put_tree("models/wine/run-1", source)
+    path = artifacts.local_path(uri) / "data" / "model.pkl"
+    path.write_bytes(b"y" + path.read_bytes()[1:])
+    with pytest.raises(Conflict, match=r"data/model\.pkl.*altered"):
+        artifacts.verify(uri, files)
+    path.unlink()
+    with pytest.raises(Conflict, match=r"data/model\.pkl.*missing"):
+        artifacts.verify(uri, files)
+
+
+def test_an_added_file_is_found(artifacts: LocalArtifacts, source: Path) -> None:
+    uri, files = artifacts.put_tree("models/wine/run-1", source)
+    (artifacts.local_path(uri) / "extra.py").touch()
+    with pytest.raises(Conflict, match=r"extra\.py.*added"):
+        artifacts.verify(uri, files)
+
+
+def test_a_key_inside_stored_artifacts(artifacts: LocalArtifacts, source: Path) -> None:
+    artifacts.put_tree("models/wine", source)
+    with pytest.raises(Conflict, match="inside"):
+        artifacts.put_tree("models/wine/run-1", source)
+    with pytest.raises(Conflict):
+        artifacts.put_tree("models", source)
+
+
+def test_links_in_the_store_lead_nowhere(
+    artifacts: LocalArtifacts, root: Path, source: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    root.mkdir(parents=True)
+    (root / "out").symlink_to(outside)
+    for key in ("out", "out/run-1"):
+        with pytest.raises(InvalidInput):
+            artifacts.put_tree(key, source)
+    with pytest.raises(InvalidInput, match="link"):
+        artifacts.local_path("artifacts:/out")
+    with pytest.raises(InvalidInput):
+        artifacts.local_path("artifacts:/%2e%2e/secret")
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_within_the_tree_is_followed(artifacts: LocalArtifacts, source: Path) -> None:
+    (source / "latest.pkl").symlink_to("data/model.pkl")
+    uri, files = artifacts.put_tree("models/wine/run-1", source)
+    assert files["latest.pkl"] == files["data/model.pkl"]
+    assert not (artifacts.local_path(uri) / "latest.pkl").is_symlink()
+    artifacts.verify(uri, files)
+
+
+def test_what_is_no_file_is_refused(artifacts: LocalArtifacts, source: Path) -> None:
+    os.mkfifo(source / "pipe")
+    with pytest.raises(InvalidInput, match="pipe"):
+        artifacts.put_tree("models/wine/run-1", source)
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from volant.adapters.local import artifacts
+class Dying(artifacts.LocalArtifacts):
+    def _rename(self, incoming, target):
+        os.kill(os.getpid(), signal.SIGKILL)
+Dying(Path(sys.argv[1])).put_tree("models/wine/run-1", Path(sys.argv[2]))
+"""
+
+
+def test_killed_before_the_rename(artifacts: LocalArtifacts, root: Path, source: Path) -> None:
+    """Nothing is at the key; the next put clears the remains and succeeds."""
+    command = [sys.executable, "-c", DIES, str(root), str(source)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
+    with pytest.raises(NotFound):
+        artifacts.local_path("artifacts:/models/wine/run-1")
+    assert len(list((root / ".incoming").iterdir())) == 1
+    artifacts.verify(*artifacts.put_tree("models/wine/run-1", source))
+    assert list((root / ".incoming").iterdir()) == []
+
+
+def test_another_put_under_way_is_left_alone(
+    artifacts: LocalArtifacts, root: Path, source: Path
+) -> None:
+    with artifacts._incoming() as theirs:
+        (theirs / "half").touch()
+        artifacts.put_tree("models/wine/run-1", source)
+        assert (theirs / "half").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs rights that this user doesn't have")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_nothing(small_disk: Path, source: Path) -> None:
+    artifacts = LocalArtifacts(small_disk / "artifacts")
+    (source / "big.bin").write_bytes(os.urandom(2_000_000))
+    with pytest.raises(ResourceExhausted, match="No space is left"):
+        artifacts.put_tree("models/wine/run-1", source)
+    with pytest.raises(NotFound):
+        artifacts.local_path("artifacts:/models/wine/run-1")
+    assert list((small_disk / "artifacts" / ".incoming").iterdir()) == []
+    (source / "big.bin").unlink()
+    artifacts.verify(*artifacts.put_tree("models/wine/run-1", source))
+
+
+def test_a_root_that_is_a_file(root: Path, source: Path) -> None:
+    root.parent.mkdir(parents=True)
+    root.write_text("in the way")
+    with pytest.raises(Unavailable, match="can't be stored"):
+        LocalArtifacts(root).put_tree("models/wine/run-1", source)
+
+
+def test_files_that_may_not_be_read(artifacts: LocalArtifacts, source: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (source / "MLmodel").chmod(0)
+    with pytest.raises(Unavailable, match="MLmodel"):
+        artifacts.put_tree("models/wine/run-1", source)

@@ -1,0 +1,140 @@
+"""Batches: together, in order, bounded, and nobody pays for a neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volant.domain.loop import ReplicaSpec
+from volant.serving.batching import Batcher
+from volant.serving.limits import BatchLimits
+from volant.serving.oip import Answer, Query
+from volant.serving.refusal import Refusal
+from volant.serving.scale import Demand, backoff_s, wanted_replicas
+
+POISON = -1.0
+
+
+class Doubler:
+    """A model that doubles its only column, and can't stand `POISON`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.batches: list[int] = []
+        self.seconds = seconds
+
+    def __call__(self, feeds):
+        (rows,) = feeds
+        self.batches.append(len(rows))
+        time.sleep(self.seconds)
+        if (rows == POISON).any():
+            raise ValueError("poison")
+        return Answer(rows[:, 0] * 2, rows)
+
+
+def run(sizes: list[list[float]], model: Doubler, limits: BatchLimits | None = None):
+    """Submit all at once; the outcome of each."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        batcher = Batcher(model, loop, limits or BatchLimits())
+        futures = []
+        for values in sizes:
+            future = loop.create_future()
+            query = Query(len(values), (np.array(values).reshape(-1, 1),))
+            batcher.submit(query, lambda _, outcome, f=future: f.set_result(outcome))
+            futures.append(future)
+        outcomes = await asyncio.gather(*futures)
+        batcher.close()
+        return outcomes
+
+    return asyncio.run(main())
+
+
+values = st.lists(st.sampled_from([POISON, 1.0, 2.0, 3.5]), min_size=1, max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(values, min_size=1, max_size=20), st.integers(1, 12))
+def test_serving_each_request_gets_its_own_answer(sizes, batch_rows):
+    model = Doubler()
+    outcomes = run(sizes, model, BatchLimits(batch_rows=batch_rows, inline_s=10.0))
+    for asked, outcome in zip(sizes, outcomes, strict=True):
+        if POISON in asked:
+            assert isinstance(outcome, ValueError)
+        else:
+            assert outcome.labels.tolist() == [v * 2 for v in asked]
+            assert outcome.probabilities.shape == (len(asked), 1)
+    most = max(batch_rows, *(len(s) for s in sizes))
+    assert max(model.batches) <= most
+
+
+def test_serving_what_waited_is_predicted_together():
+    model = Doubler()
+    run([[1.0]] * 50, model)
+    assert model.batches == [50]
+
+
+def test_serving_a_slow_model_leaves_the_loop_free():
+    async def main():
+        loop = asyncio.get_running_loop()
+        batcher = Batcher(Doubler(0.2), loop, BatchLimits())
+        done = loop.create_future()
+        batcher.submit(Query(1, (np.ones((1, 1)),)), lambda _, o: done.set_result(o))
+        turns = 0
+        while not done.done():
+            await asyncio.sleep(0)
+            turns += 1
+        batcher.close()
+        return turns
+
+    assert asyncio.run(main()) > 10
+
+
+def test_serving_a_full_queue_says_so_and_cancelled_work_is_skipped():
+    async def main():
+        loop = asyncio.get_running_loop()
+        model = Doubler()
+        batcher = Batcher(model, loop, BatchLimits(queue_rows=3))
+        answered = []
+        query = Query(2, (np.ones((2, 1)),))
+        gone = batcher.submit(query, lambda _, o: answered.append(o))
+        gone.cancelled = True
+        with pytest.raises(Refusal) as caught:
+            batcher.submit(query, lambda _, o: answered.append(o))
+        assert (caught.value.status, caught.value.headers) == (503, b"retry-after: 1\r\n")
+        batcher.submit(Query(1, (np.ones((1, 1)),)), lambda _, o: answered.append(o))
+        while not answered:
+            await asyncio.sleep(0.001)
+        batcher.close()
+        return model.batches, len(answered)
+
+    assert asyncio.run(main()) == ([1], 1)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 5), st.integers(1, 8))
+def test_serving_wanted_replicas_stay_within_bounds(demand, least, more):
+    spec = ReplicaSpec(min=least, max=least + more)
+    wanted = wanted_replicas(demand, spec)
+    assert max(1, spec.min) <= wanted <= spec.max
+    assert wanted <= wanted_replicas(demand + 1, spec)
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 100)), min_size=1, max_size=30))
+def test_serving_demand_is_the_highest_of_the_window(steps):
+    demand, now, seen = Demand(10.0), 0.0, []
+    for pause, value in steps:
+        now += pause
+        demand.add(now, value)
+        seen.append((now, value))
+        assert demand.highest(now) == max(v for t, v in seen if now - t <= 10.0)
+
+
+def test_serving_backoff_grows_to_half_a_minute():
+    waits = [backoff_s(n) for n in range(1, 15)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[1], waits[-1]) == (0.0, 0.25, 30.0)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+
+from volant.web.api.app import create_app
+
+
+def _plain():
+    if "plain_platform" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "plain_platform", Path(__file__).with_name("plain_platform.py")
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["plain_platform"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["plain_platform"]
+
+
+_plain()
+
+
+@pytest.fixture
+def platform(tmp_path):
+    return _plain().PlainPlatform(tmp_path / "plain")
+
+
+@pytest.fixture
+def app(platform):
+    return create_app(platform, hosts={"testserver", "127.0.0.1"})
+
+
+class Caller:
+    """Calls the application in process, each time in a loop of its own."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def __call__(self, method, path, role="admin", **kwargs):
+        headers = dict(kwargs.pop("headers", {}))
+        if role is not None:
+            headers.setdefault("Authorization", f"Bearer vol_{role}")
+
+        async def call():
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://testserver"
+            ) as client:
+                return await client.request(method, path, headers=headers, **kwargs)
+
+        return asyncio.run(call())
+
+
+@pytest.fixture
+def call(app):
+    return Caller(app)
+
+
+@pytest.fixture(autouse=True)
+def quiet_log():
+    """Log lines as structured events in a list, not on the terminal."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines

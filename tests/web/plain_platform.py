@@ -1,0 +1,555 @@
+"""A platform of plain objects in memory, for the tests of the API and of its client.
+
+It keeps what it is given, and its runs go one step further each time they are looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from volant.access import permissions
+from volant.domain.contract import ColumnRule, ColumnType, Contract
+from volant.domain.dataset import Dataset, DatasetVersion, Push, PushStatus
+from volant.domain.decision import Decision, DecisionKind, Outcome
+from volant.domain.event import DATASET_COMMITTED, Event
+from volant.domain.loop import DataSpec, Loop, LoopSpec
+from volant.domain.model import Field, Lineage, ModelVersion, Signature, Stage
+from volant.domain.principal import AuditEntry, Principal, Role, Token
+from volant.domain.run import Run, RunState, RunStatus, StepState
+from volant.domain.tracking import TrackedRun, TrackingStatus
+from volant.domain.workflow import StepSpec, WorkflowSpec
+from volant.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SECRETS = {role.name.lower(): f"vol_{role.name.lower()}" for role in Role}
+
+
+def missing(noun, name):
+    return NotFound(f"There is no {noun} {name!r}.", "See the list for the names.")
+
+
+class PlainData:
+    def __init__(self, staging: Path):
+        self.staging = staging
+        self.uploads = {}
+        self.pushed = {}
+        self.datasets = {}
+        self.verdict = PushStatus.COMMITTED
+        self.polls = 0
+        self.blocks = []
+
+    def upload(self, dataset, filename, chunks):
+        digest = hashlib.sha256()
+        size = 0
+        upload_id = f"up-{len(self.uploads)}"
+        with (self.staging / upload_id).open("wb") as target:
+            for chunk in chunks:
+                self.blocks.append(len(chunk))
+                digest.update(chunk)
+                size += len(chunk)
+                target.write(chunk)
+        self.uploads[upload_id] = filename
+        return {
+            "id": upload_id,
+            "filename": filename,
+            "bytes": size,
+            "sha256": digest.hexdigest(),
+        }
+
+    def push(self, dataset, upload_ids, options, key=None, source="http"):
+        for upload_id in upload_ids:
+            if upload_id not in self.uploads:
+                raise missing("upload", upload_id)
+        self.options = options
+        push = Push(
+            id=f"push-{len(self.pushed)}",
+            dataset=dataset,
+            source=source,
+            files=tuple(self.uploads[each] for each in upload_ids),
+            status=PushStatus.RECEIVED,
+            created_at=NOW,
+            run_id="run-2",
+        )
+        self.pushed[push.id] = push
+        self.datasets.setdefault(dataset, Dataset(dataset, None, NOW))
+        return push
+
+    def get_push(self, push_id):
+        try:
+            push = self.pushed[push_id]
+        except KeyError:
+            raise missing("push", push_id) from None
+        self.polls += 1
+        if self.polls % 2 or push.status is not PushStatus.RECEIVED:
+            return push
+        rejected = self.verdict is PushStatus.REJECTED
+        done = replace(
+            push,
+            status=self.verdict,
+            version=None if rejected else 1,
+            rows_added=0 if rejected else 98,
+            rows_quarantined=100 if rejected else 2,
+            reason="every row broke the contract" if rejected else None,
+        )
+        self.pushed[push_id] = done
+        if not rejected:
+            contract = Contract(
+                (
+                    ColumnRule("x", ColumnType.NUMBER, min=0, max=5),
+                    ColumnRule("y", ColumnType.STRING, nullable=False, values=("a", "b")),
+                ),
+                inferred=True,
+            )
+            self.datasets[push.dataset] = Dataset(push.dataset, contract, NOW, 1, 98, 2)
+        return done
+
+    def pushes(self, dataset, limit, before):
+        self.get(dataset)
+        return [p for p in self.pushed.values() if p.dataset == dataset][:limit], None
+
+    def list(self):
+        return list(self.datasets.values())
+
+    def get(self, name):
+        try:
+            return self.datasets[name]
+        except KeyError:
+            raise missing("dataset", name) from None
+
+    def versions(self, name, limit, before):
+        self.get(name)
+        every = [
+            DatasetVersion(name, n, n - 1, 10, 10 * n, 0, f"push-{n}", NOW) for n in (5, 4, 3, 2, 1)
+        ]
+        start = 0 if before is None else int(before)
+        following = start + limit
+        return every[start:following], str(following) if following < len(every) else None
+
+    def rows(self, name, version, limit):
+        self.get(name)
+        rows = [[1.5, "a"], [float("nan"), "b"]]
+        return {"columns": ["x", "y"], "rows": rows[:limit], "version": version or 1}
+
+    def quarantine(self, name, push, limit):
+        self.get(name)
+        return [
+            {
+                "id": "q-1",
+                "push_id": "push-0",
+                "row_number": 7,
+                "source": "bad.csv",
+                "raw": '{"x": "[bold]oops[/bold]", "y": "a"}',
+                "reasons": ["x: 'oops' is not a number"],
+            }
+        ][:limit]
+
+    def release(self, name, push, rows, force):
+        self.get(name)
+        self.released = (push, rows, force)
+        self.uploads.setdefault("release", "quarantine")
+        return self.push(name, ["release"], {})
+
+
+class PlainLoops:
+    def __init__(self):
+        self.loops = {}
+        self.code = None
+
+    def spec(self, source):
+        if "nonsense" in source:
+            raise InvalidInput(
+                "volant.yaml, line 2: unknown key `nonsense`.",
+                "Did you mean `name`?",
+                details={"line": 2, "key": "nonsense"},
+            )
+        name = next(
+            line.split(":")[1].strip() for line in source.splitlines() if line.startswith("name:")
+        )
+        return LoopSpec(name=name, data=DataSpec("wine", "y"))
+
+    def plan(self, source, code=None):
+        name = self.spec(source).name
+        creates = name not in self.loops
+        changes = [
+            {"path": "train.automl.budget", "before": "30s", "after": "60s"},
+            {"path": "gate.champion", "before": None, "after": {"better_by": 0}},
+            {"path": "deploy.replicas.max", "before": 4, "after": None},
+        ]
+        same = not creates and self.loops[name].source == source
+        return {
+            "loop": name,
+            "creates": creates,
+            "changes": [] if same else changes,
+            "workflow": {"steps": [{"name": "split"}, {"name": "train"}]},
+            "warnings": ["The dataset has no rows yet."] if creates else [],
+        }
+
+    def apply(self, source, code=None, *, name=None):
+        told = self.spec(source).name
+        if name not in (None, told):
+            raise InvalidInput(f"The file's name is {told!r}.", f"Apply it as {told}.")
+        name = told
+        self.code = code
+        old = self.loops.get(name)
+        generation = old.generation + 1 if old else 1
+        loop = Loop(name, generation, source, self.spec(source), NOW, NOW)
+        self.loops[name] = loop
+        return loop
+
+    def get(self, name):
+        try:
+            return self.loops[name]
+        except KeyError:
+            raise missing("loop", name) from None
+
+    def list(self):
+        return list(self.loops.values())
+
+    def delete(self, name):
+        self.get(name)
+        del self.loops[name]
+
+
+class PlainRuns:
+    """Each run has three steps; looking at it finishes one of them."""
+
+    def __init__(self):
+        self.progress = {}
+        self.outputs = {}
+        self.facts = {}
+        self.failing = set()
+        self.refusing = set()
+        self.cancelled = set()
+
+    def add(self, run_id, loop="wine-quality", outputs=None, **facts):
+        self.outputs[run_id] = outputs or {}
+        steps = tuple(
+            StepSpec(name, uses=name, needs=needs)
+            for name, needs in (("split", ()), ("train", ("split",)), ("evaluate", ("train",)))
+        )
+        run = Run(run_id, WorkflowSpec(f"loop/{loop}", steps), NOW, loop=loop, **facts)
+        self.facts[run_id] = run
+        self.progress[run_id] = 0
+        return run
+
+    def get(self, run_id):
+        try:
+            run = self.facts[run_id]
+        except KeyError:
+            raise missing("run", run_id) from None
+        self.progress[run_id] = min(self.progress[run_id] + 1, 3)
+        return run, self._state(run_id)
+
+    def _state(self, run_id):
+        done = self.progress[run_id]
+        failed = run_id in self.failing and done >= 2
+        steps = []
+        for place, spec in enumerate(self.facts[run_id].workflow.steps):
+            status = RunStatus.SUCCEEDED if place < done else RunStatus.RUNNING
+            if place > done or run_id in self.cancelled:
+                status = RunStatus.QUEUED
+            outputs = self.outputs[run_id] if place == 0 else {}
+            error = None
+            if failed and place == 1:
+                status = RunStatus.FAILED
+                error = {"what": "ValueError: no such column", "fix": "Mend train.py."}
+            if failed and place == 2:
+                status = RunStatus.SKIPPED
+            if spec.name == "evaluate" and status is RunStatus.SUCCEEDED:
+                outputs = {"passed": run_id not in self.refusing, "reason": "rmse 0.9 > 0.75"}
+            steps.append(
+                StepState(
+                    spec.name,
+                    status,
+                    attempt=1,
+                    started_at=NOW if status is not RunStatus.QUEUED else None,
+                    ended_at=NOW + timedelta(seconds=2 + place)
+                    if status in (RunStatus.SUCCEEDED, RunStatus.FAILED)
+                    else None,
+                    outputs=outputs,
+                    error=error,
+                )
+            )
+        status = RunStatus.SUCCEEDED if done >= 3 else RunStatus.RUNNING
+        if failed:
+            status = RunStatus.FAILED
+        if run_id in self.cancelled:
+            status = RunStatus.CANCELLED
+        ended = NOW + timedelta(seconds=9) if status is not RunStatus.RUNNING else None
+        error = {"what": "step train failed", "fix": "See its log."} if failed else None
+        return RunState(run_id, status, tuple(steps), NOW, ended, error)
+
+    def page(self, limit, before, loop):
+        ids = [i for i, r in self.facts.items() if loop is None or r.loop == loop]
+        return [(self.facts[i], self._state(i)) for i in reversed(ids)][:limit], None
+
+    def cancel(self, run_id):
+        self.get(run_id)
+        if run_id in self.cancelled or self.progress[run_id] >= 3:
+            raise Conflict(f"Run {run_id} has ended.", "Start another with `volant run`.")
+        self.cancelled.add(run_id)
+
+    def resume(self, run_id):
+        self.get(run_id)
+        self.cancelled.discard(run_id)
+
+    def retry(self, run_id, from_step):
+        self.get(run_id)
+        return self.add(f"{run_id}-again", retry_of=run_id)
+
+    def logs(self, run_id, step, after):
+        self.get(run_id)
+        sent = int(after or 0)
+        every = [
+            {"step": name, "time": NOW.isoformat(), "stream": stream, "text": text}
+            for name, stream, text in (
+                ("split", "stdout", "80 rows to train on"),
+                ("train", "stderr", "[red]not markup[/red]"),
+                ("train", "stdout", "done"),
+            )
+            if step in (None, name)
+        ]
+        following = min(sent + 1, len(every))
+        return {
+            "lines": every[sent:following],
+            "after": str(following),
+            "done": following == len(every),
+        }
+
+
+class PlainModels:
+    def __init__(self):
+        self.versions = [self._version(2, Stage.REFUSED), self._version(1, Stage.CHAMPION)]
+
+    @staticmethod
+    def _version(number, stage):
+        return ModelVersion(
+            model="wine-quality",
+            version=number,
+            stage=stage,
+            uri=f"models/wine-quality/{number}",
+            files={"model.onnx": "ab" * 32},
+            signature=Signature(
+                (Field("x", "number", nullable=True), Field("color", "string")),
+                (Field("prediction", "string"),),
+                "classification",
+                ("bad", "good"),
+            ),
+            metrics={"accuracy": 0.9 + number / 100, "roc_auc": float("nan")},
+            lineage=Lineage("run-1", "wine", number, "ff" * 32, "c0de", "e0e0"),
+            created_at=NOW,
+            aliases=("champion",) if stage is Stage.CHAMPION else (),
+        )
+
+    def get(self, name, version):
+        for each in self.versions:
+            if each.model == name and version in (str(each.version), *each.aliases):
+                return each
+        raise missing("model version", f"{name} {version}")
+
+    def page(self, limit, before=None, *, name=None):
+        return [v for v in self.versions if name in (None, v.model)][:limit], None
+
+
+class PlainDeployments:
+    def __init__(self):
+        self.url = "http://127.0.0.1:9"
+
+    def list(self):
+        return [self.get("wine-quality")]
+
+    def delete(self, name):
+        self.get(name)
+
+    def get(self, name):
+        if name != "wine-quality":
+            raise missing("deployment", name)
+        return {
+            "name": name,
+            "model": "wine-quality",
+            "url": self.url,
+            "infer_url": f"{self.url}/v2/models/wine-quality/infer",
+            "host": "127.0.0.1",
+            "port": 9,
+            "status": "serving",
+            "reason": None,
+            "requests": 12,
+            "live_revision": 1,
+            "live_version": 1,
+            "created_at": NOW.isoformat(),
+            "limits": {"min": 0, "max": 2, "idle_s": 60.0, "memory_bytes": None},
+            "replicas": [
+                {
+                    "deployment": name,
+                    "revision": 1,
+                    "pid": 4242,
+                    "state": "ready",
+                    "age_s": 75.0,
+                    "memory_bytes": 91_000_000,
+                    "requests": 12,
+                    "in_flight": 0,
+                }
+            ],
+            "revisions": [
+                {
+                    "number": 1,
+                    "model_version": 1,
+                    "status": "live",
+                    "created_at": NOW.isoformat(),
+                }
+            ],
+        }
+
+
+class PlainTracking:
+    def get(self, run_id):
+        if run_id != "track-1":
+            raise missing("tracked run", run_id)
+        return TrackedRun(run_id, "1", "wine", TrackingStatus.FINISHED, NOW, params={"depth": "3"})
+
+
+class PlainDecisions:
+    def __init__(self):
+        self.decisions = [
+            Decision(
+                id="dec-2",
+                kind=DecisionKind.GATE,
+                subject="model/wine-quality",
+                outcome=Outcome.REFUSED,
+                reason="The challenger's rmse 0.91 is above 0.75.",
+                time=NOW,
+                loop="wine-quality",
+                run_id="run-1",
+                rules=(
+                    {
+                        "rule": "thresholds",
+                        "passed": False,
+                        "metric": "rmse",
+                        "value": 0.91,
+                        "max": 0.75,
+                        "reason": "rmse 0.91 is above 0.75",
+                    },
+                    {
+                        "rule": "champion",
+                        "passed": True,
+                        "gain": 0.0123456,
+                        "lower": 0.001,
+                        "reason": "better by 0.012 (95% sure of at least 0.001)",
+                    },
+                ),
+            ),
+            Decision(
+                id="dec-1",
+                kind=DecisionKind.TRIGGER,
+                subject="loop/wine-quality",
+                outcome=Outcome.FIRED,
+                reason="Dataset wine has version 1.",
+                time=NOW - timedelta(minutes=5),
+                loop="wine-quality",
+                run_id="run-1",
+                event_id="evt-1",
+            ),
+        ]
+
+    def get(self, decision_id):
+        for decision in self.decisions:
+            if decision.id == decision_id:
+                return decision
+        raise missing("decision", decision_id)
+
+    def page(self, limit, before, *, loop):
+        return [d for d in self.decisions if loop in (None, d.loop)][:limit], None
+
+
+class PlainEvents:
+    def page(self, limit, before, *, subject):
+        event = Event("evt-1", DATASET_COMMITTED, "volant", "dataset/wine", NOW, {"version": 1})
+        return [event] if subject in (None, event.subject) else [], None
+
+
+class PlainAccess:
+    def __init__(self):
+        self.entries = []
+        self.stored = {}
+        for name, secret in SECRETS.items():
+            self._store(f"tok-{name}", name, Role[name.upper()], secret)
+
+    def _store(self, token_id, principal, role, secret):
+        sha256 = hashlib.sha256(secret.encode()).hexdigest()
+        token = Token(token_id, principal, role, sha256, NOW)
+        self.stored[token_id] = token
+        return token
+
+    def authenticate(self, secret):
+        sha256 = hashlib.sha256(secret.encode()).hexdigest()
+        for token in self.stored.values():
+            if token.sha256 == sha256:
+                return Principal(token.principal, token.role)
+        raise Unauthenticated("This token is not known.", "Make one: volant tokens create")
+
+    def allow(self, principal, permission):
+        permissions.allow(principal, permission)
+
+    def note(self, principal, action, subject, outcome, request_id=""):
+        self.entries.append(AuditEntry(NOW, principal, action, subject, outcome, request_id))
+
+    def audit_page(self, limit, before):
+        return self.entries[:limit], None
+
+    def tokens(self):
+        return list(self.stored.values())
+
+    def issue(self, principal, role):
+        secret = f"vol_secret_{len(self.stored)}"
+        return self._store(f"tok-{len(self.stored)}", principal, role, secret), secret
+
+    def revoke(self, token_id):
+        if token_id not in self.stored:
+            raise missing("token", token_id)
+        return self.stored.pop(token_id)
+
+
+class PlainPlatform:
+    def __init__(self, folder: Path):
+        folder.mkdir(exist_ok=True)
+        self.home = folder
+        self.data = PlainData(folder)
+        self.loops = PlainLoops()
+        self.runs = PlainRuns()
+        self.models = PlainModels()
+        self.deployments = PlainDeployments()
+        self.tracking = PlainTracking()
+        self.decisions = PlainDecisions()
+        self.events = PlainEvents()
+        self.access = PlainAccess()
+        self.broken = None
+
+    def status(self):
+        if self.broken:
+            raise self.broken
+        return {
+            "version": "0.1.0",
+            "home": "/somewhere",
+            "database": "sqlite:///somewhere/volant.db",
+            "started_at": NOW.isoformat(),
+            "datasets": [{"name": "biopsies", "version": 3, "rows": 568, "quarantined": 4}],
+            "loops": [
+                {
+                    "name": "tumours",
+                    "dataset": "biopsies",
+                    "champion": 2,
+                    "metrics": {"accuracy": 0.974, "log_loss": 0.081},
+                    "deployment": "serving",
+                    "url": "http://127.0.0.1:9/v2/models/tumours/infer",
+                    "last_run": {"id": "run-0ah4m2k9", "status": "succeeded"},
+                    "last_decision": "The challenger is better by 0.012.",
+                }
+            ],
+        }
+
+    def run_loop(self, name, principal):
+        self.loops.get(name)
+        return self.runs.add(f"run-{len(self.runs.facts) + 1}", loop=name)

@@ -1,0 +1,177 @@
+"""What each noun's routes answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+SOURCE = "kind: Loop\nname: wine-quality\n"
+
+
+def test_an_upload_is_streamed_in_blocks(platform, call):
+    async def body():
+        for _ in range(40):
+            yield b"0123456789abcdef" * 4096  # 64 KiB
+
+    answer = call("POST", "/api/v1/datasets/wine/uploads?filename=big.csv", content=body())
+    assert answer.status_code == 201
+    found = answer.json()
+    assert found["bytes"] == 40 * 65536
+    assert found["sha256"] == hashlib.sha256(b"0123456789abcdef" * 4096 * 40).hexdigest()
+    assert (platform.data.staging / found["id"]).stat().st_size == found["bytes"]
+    assert max(platform.data.blocks) <= 1 << 18
+    assert len(platform.data.blocks) == 10
+
+
+def test_an_empty_upload_reaches_the_room(call):
+    answer = call("POST", "/api/v1/datasets/wine/uploads?filename=none.csv")
+    assert answer.status_code == 201
+    assert answer.json()["bytes"] == 0
+
+
+def test_a_push_and_what_became_of_it(platform, call):
+    upload = call("POST", "/api/v1/datasets/wine/uploads?filename=a.csv", content=b"x,y\n1,a\n")
+    body = {"uploads": [upload.json()["id"]], "options": {"delimiter": ";"}, "key": "k"}
+    push = call("POST", "/api/v1/datasets/wine/pushes", json=body)
+    assert push.status_code == 202
+    assert platform.data.options == {"delimiter": ";"}
+    call("GET", f"/api/v1/pushes/{push.json()['id']}")
+    done = call("GET", f"/api/v1/pushes/{push.json()['id']}").json()
+    assert done["status"] == "committed"
+    assert done["files"] == ["a.csv"]
+    dataset = call("GET", "/api/v1/datasets/wine").json()
+    assert dataset["contract"]["columns"][0] == {
+        "name": "x",
+        "type": "number",
+        "nullable": True,
+        "min": 0.0,
+        "max": 5.0,
+        "values": None,
+        "unique": False,
+    }
+    assert call("GET", "/api/v1/datasets").json()["items"] == [dataset]
+    assert call("GET", "/api/v1/datasets/wine/pushes").json()["items"][0]["id"] == done["id"]
+
+
+def test_a_push_of_an_unknown_upload(call):
+    answer = call("POST", "/api/v1/datasets/wine/pushes", json={"uploads": ["nope"]})
+    assert answer.status_code == 404
+    assert "nope" in answer.json()["detail"]
+
+
+def test_pages_follow_the_cursor(platform, call):
+    platform.data.datasets["wine"] = None
+    first = call("GET", "/api/v1/datasets/wine/versions?limit=2").json()
+    assert [item["version"] for item in first["items"]] == [5, 4]
+    second = call("GET", f"/api/v1/datasets/wine/versions?limit=3&before={first['next']}").json()
+    assert [item["version"] for item in second["items"]] == [3, 2, 1]
+    assert second["next"] is None
+
+
+def test_rows_with_numbers_that_json_has_not(platform, call):
+    platform.data.datasets["wine"] = None
+    answer = call("GET", "/api/v1/datasets/wine/rows").json()
+    assert answer == {"columns": ["x", "y"], "rows": [[1.5, "a"], [None, "b"]], "version": 1}
+
+
+def test_quarantine_and_release(platform, call):
+    platform.data.datasets["wine"] = None
+    assert call("GET", "/api/v1/datasets/wine/quarantine").json()["items"][0]["row_number"] == 7
+    body = {"rows": ["q-1"], "force": True}
+    assert call("POST", "/api/v1/datasets/wine/release", json=body).status_code == 202
+    assert platform.data.released == (None, ["q-1"], True)
+    refused = call("POST", "/api/v1/datasets/wine/release", role="developer", json=body)
+    assert refused.status_code == 403
+
+
+def test_a_loop_is_planned_applied_read_and_deleted(platform, call):
+    plan = call("POST", "/api/v1/loops/plan", json={"source": SOURCE}).json()
+    assert plan["creates"] is True
+    code = base64.b64encode(b"tar").decode()
+    applied = call("PUT", "/api/v1/loops/wine-quality", json={"source": SOURCE, "code": code})
+    assert applied.status_code == 200
+    assert applied.json()["generation"] == 1
+    assert platform.loops.code == b"tar"
+    assert call("GET", "/api/v1/loops/wine-quality").json()["spec"]["data"]["target"] == "y"
+    assert len(call("GET", "/api/v1/loops").json()["items"]) == 1
+    run = call("POST", "/api/v1/loops/wine-quality/runs")
+    assert run.status_code == 202
+    decisions = call("GET", "/api/v1/loops/wine-quality/decisions").json()["items"]
+    assert [d["outcome"] for d in decisions] == ["refused", "fired"]
+    assert decisions[0]["rules"][0]["value"] == 0.91
+    assert call("DELETE", "/api/v1/loops/wine-quality").status_code == 204
+    assert call("GET", "/api/v1/loops/wine-quality").status_code == 404
+    assert call("GET", "/api/v1/loops/wine-quality/decisions").status_code == 404
+
+
+def test_a_loop_under_another_name_is_refused(call):
+    answer = call("PUT", "/api/v1/loops/other", json={"source": SOURCE})
+    assert answer.status_code == 400
+    assert "'wine-quality'" in answer.json()["detail"]
+
+
+def test_code_that_is_not_base64(call):
+    answer = call("PUT", "/api/v1/loops/wine-quality", json={"source": SOURCE, "code": "%%%"})
+    assert answer.status_code == 400
+    assert "base64" in answer.json()["detail"]
+
+
+def test_a_fault_in_the_file_keeps_its_line(call):
+    answer = call("POST", "/api/v1/loops/plan", json={"source": "name: a\nnonsense: 1"})
+    assert answer.json()["details"] == {"line": 2, "key": "nonsense"}
+
+
+def test_runs(platform, call):
+    platform.runs.add("run-1")
+    first = call("GET", "/api/v1/runs/run-1").json()
+    assert first["loop"] == "wine-quality"
+    assert first["state"]["status"] == "running"
+    assert [s["status"] for s in first["state"]["steps"]] == ["succeeded", "running", "queued"]
+    assert call("POST", "/api/v1/runs/run-1/cancel").json()["state"]["status"] == "cancelled"
+    assert call("POST", "/api/v1/runs/run-1/cancel").status_code == 409
+    assert call("POST", "/api/v1/runs/run-1/resume").status_code == 200
+    retried = call("POST", "/api/v1/runs/run-1/retry", json={"from_step": "train"})
+    assert retried.json()["retry_of"] == "run-1"
+    assert call("POST", "/api/v1/runs/run-1/retry").status_code == 202
+    assert len(call("GET", "/api/v1/runs?loop=wine-quality").json()["items"]) == 2
+    assert call("GET", "/api/v1/runs?loop=other").json()["items"] == []
+    logs = call("GET", "/api/v1/runs/run-1/logs?step=train").json()
+    assert logs["after"] == "1"
+    assert logs["lines"][0]["text"] == "[red]not markup[/red]"
+
+
+def test_models(call):
+    assert len(call("GET", "/api/v1/models").json()["items"]) == 2
+    assert len(call("GET", "/api/v1/models/wine-quality/versions").json()["items"]) == 2
+    champion = call("GET", "/api/v1/models/wine-quality/versions/champion").json()
+    assert champion["version"] == 1
+    assert champion["metrics"] == {"accuracy": 0.91, "roc_auc": None}
+    assert call("GET", "/api/v1/models/wine-quality/versions/9").status_code == 404
+
+
+def test_deployments_tracking_decisions_events(call):
+    assert call("GET", "/api/v1/deployments").json()["items"][0]["live_version"] == 1
+    assert call("GET", "/api/v1/deployments/wine-quality").json()["url"]
+    assert call("DELETE", "/api/v1/deployments/wine-quality").status_code == 204
+    assert call("GET", "/api/v1/tracking/runs/track-1").json()["params"] == {"depth": "3"}
+    assert call("GET", "/api/v1/decisions/dec-1").json()["kind"] == "trigger"
+    assert len(call("GET", "/api/v1/decisions").json()["items"]) == 2
+    assert call("GET", "/api/v1/events?subject=dataset/wine").json()["items"][0]["id"] == "evt-1"
+
+
+def test_tokens_never_show_their_hash(call):
+    made = call("POST", "/api/v1/tokens", json={"principal": "eva", "role": "operator"})
+    assert made.status_code == 201
+    assert made.json()["secret"].startswith("vol_")
+    listed = call("GET", "/api/v1/tokens")
+    assert "sha256" not in listed.text
+    assert "secret" not in json.dumps(listed.json())
+    assert call("DELETE", f"/api/v1/tokens/{made.json()['id']}").status_code == 204
+    assert call("POST", "/api/v1/tokens", json={"principal": "e", "role": "god"}).status_code == 400
+
+
+def test_the_audit(call):
+    call("POST", "/api/v1/tokens", json={"principal": "eva", "role": "viewer"})
+    assert call("GET", "/api/v1/audit").json()["items"][0]["action"] == "tokens.create"
+    assert call("GET", "/api/v1/audit", role="operator").status_code == 403
