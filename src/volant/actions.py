@@ -91,6 +91,7 @@ def init_loop(path: Path, target: str, name: str | None = None, dataset: str | N
 
     Raises `InvalidInput` when the file can't be read or `target` can't be predicted.
     """
+    from volant.data.contract import check
     from volant.data.delivery import read_delivery
     from volant.loops.infer import volant_yaml
     from volant.training.schema import infer_task, require_target
@@ -98,7 +99,9 @@ def init_loop(path: Path, target: str, name: str | None = None, dataset: str | N
     delivery = read_delivery([{"path": str(path), "name": path.name}], None, None)
     require_target(delivery.table, target, path.name)
     named = name or _name_of(path)
-    task = infer_task(delivery.table.column(target), None)
+    # A CSV's cells are text until the contract gives them types.
+    typed = check(delivery.table, delivery.contract, types_only=True).good
+    task = infer_task(typed.column(target), None)
     return volant_yaml(named, dataset or named, delivery.contract, target, task=task)
 
 

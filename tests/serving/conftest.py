@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import pickle
 import select
@@ -10,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +24,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from volant.adapters.local.artifacts import LocalArtifacts
 from volant.adapters.local.zygote import ZygoteLauncher
-from volant.adapters.system import SystemClock
-from volant.domain.event import Event
-from volant.domain.model import Lineage, ModelVersion, Signature, Stage
 from volant.ports.replicas import ReplicaOrder
-from volant.serving.controller import ServingController
-from volant.serving.desk import DeploymentDesk
 from volant.serving.fleet import ENTRY
 from volant.serving.served import Patience
-from volant.store.records import Store
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -303,72 +296,11 @@ def wait_until():
 # the control plane's side: real store, real zygote
 
 
-class Platform:
-    """A home with a database, a zygote and a controller that can be stopped and begun again."""
-
-    def __init__(self, home: Path, launcher, patience: Patience) -> None:
-        self.home = home
-        self.launcher = launcher
-        self.patience = patience
-        self.tokens: list[str] | None = None
-        (home / "logs").mkdir(exist_ok=True)
-        self.store = Store(f"sqlite:///{home / 'volant.db'}")
-        self.store.migrate()
-        self.artifacts = LocalArtifacts(home / "artifacts")
-        self.controller: ServingController | None = None
-
-    def begin(self) -> None:
-        self.controller = ServingController(
-            deployments=self.store.deployments,
-            revisions=self.store.revisions,
-            decisions=self.store.decisions,
-            launcher=self.launcher,
-            artifacts=self.artifacts,
-            models=self.store.models.get,
-            clock=SystemClock(),
-            logs=self.home / "logs",
-            patience=self.patience,
-            tokens=lambda: self.tokens,
-        )
-        self.controller.start()
-
-    def end(self) -> None:
-        if self.controller is not None:
-            self.controller.stop()
-            self.controller = None
-
-    @property
-    def desk(self) -> DeploymentDesk:
-        return DeploymentDesk(
-            self.store.deployments,
-            self.store.revisions,
-            self.store.models.get,
-            SystemClock(),
-            controller=self.controller,
-        )
-
-    def register(self, model: str, folder: Path, run: str, files: dict | None = None) -> int:
-        """Store `folder` as the next version; `files` are told wrong hashes."""
-        uri, hashes = self.artifacts.put_tree(f"models/{model}/{run}", folder)
-        version = ModelVersion(
-            model=model,
-            version=0,
-            stage=Stage.CANDIDATE,
-            uri=uri,
-            files=files if files is not None else hashes,
-            signature=Signature((), (), "classification"),
-            metrics={},
-            lineage=Lineage(run, "d", 1, "h", "c", "e"),
-            created_at=datetime.now(UTC),
-        )
-        event = Event(f"evt-{model}-{run}", "volant.model.registered", "t", "m", datetime.now(UTC))
-        return self.store.models.register(version, event).version
-
-    def port(self, name: str) -> int:
-        return self.store.deployments.get(name).port
-
-    def status(self, name: str) -> dict:
-        return dict(self.desk.get(name))
+here = Path(__file__).with_name("serving_process.py")
+loaded = importlib.util.spec_from_file_location("serving_process", here)
+serving_process = importlib.util.module_from_spec(loaded)
+loaded.loader.exec_module(serving_process)
+Platform = serving_process.Platform
 
 
 @pytest.fixture(scope="session")

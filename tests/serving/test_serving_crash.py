@@ -35,6 +35,7 @@ def test_serving_killed_at_a_crash_point_deploys_once(tmp_path, models, wire, po
     second = control_plane(tmp_path, folder)
     try:
         assert second.stdout
+        # The port, and none of the heavy libraries that only replicas may import.
         port = int(second.stdout.readline())
         with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
             assert wire.http(client, wire.post("/v2/models/m/infer", BODY))[0] == 200

@@ -28,6 +28,21 @@ class Ticking:
         return self.now
 
 
+class Working:
+    """A clock that only a fold moves: each takes `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now = 0.0
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return self.now
+
+    def score(self, *args: Any, **named: Any) -> dict[str, float]:
+        self.now += self.seconds
+        return score(*args, **named)
+
+
 def find(table: pa.Table, task: str = "classification", **options: Any) -> Any:
     features = features_of(table, "target")
     settings: dict[str, Any] = {
@@ -44,24 +59,25 @@ def find(table: pa.Table, task: str = "classification", **options: Any) -> Any:
 
 def test_the_same_seed_and_trials_give_the_same_model(mixed: Any) -> None:
     table = mixed(60)
-    one, two = (find(table, most_trials=8, clock=lambda: 0.0) for _ in range(2))
+    one, two = (find(table, most_trials=4, clock=lambda: 0.0) for _ in range(2))
     assert one.params == two.params
     assert one.history == two.history
     assert (one.pipeline.predict_proba(table) == two.pipeline.predict_proba(table)).all()
-    other = find(table, most_trials=8, clock=lambda: 0.0, seed=1)
+    other = find(table, most_trials=4, clock=lambda: 0.0, seed=1)
     assert other.history != one.history
 
 
-def test_the_final_fit_starts_before_the_time_is_up(bundled: Any) -> None:
-    clock = Ticking(0.1)
+@pytest.mark.parametrize("budget", [1.0, 4.0])
+def test_time_for_the_final_fit_is_set_aside(budget: float, bundled: Any) -> None:
+    clock = Working(0.2)
     started: list[float] = []
 
     def say(text: str) -> None:
         if text.startswith("fitting"):
             started.append(clock.now)
 
-    found = find(bundled("wine"), budget_s=12.0, clock=clock, say=say)
-    assert started[0] < 12.0
+    found = find(bundled("wine"), budget_s=budget, clock=clock, score=clock.score, say=say)
+    assert 0.3 * budget < started[0] <= budget - 0.2 * 5 / 4  # all rows, a fold has 4/5
     assert found.params["trials"] >= 1
 
 
@@ -167,13 +183,12 @@ def test_folds_leave_every_row_out_once_and_keep_two_classes() -> None:
 
 def test_a_fold_that_would_end_too_late_isnt_begun() -> None:
     task = problem(60, np.arange(60.0), "regression")
-    clock = Ticking(1.0)
-    search = Search(task, score, Deadline.start(10.0, clock), lambda text: None)
+    clock = Working(2.0)
+    search = Search(task, clock.score, Deadline.start(10.0, clock), lambda text: None)
     search.run()
-    # Each fold reads the clock a few times: five folds can't fit into ten readings.
-    assert len(search.outcomes) == 1
-    assert not search.outcomes[0].complete
-    assert 1 <= search.outcomes[0].folds < 5
+    # Three folds took 6 s; a fourth and the final fit would end after 10 s.
+    assert [(o.folds, o.complete) for o in search.outcomes] == [(3, False)]
+    assert clock.now == 6.0
 
 
 def test_complete_trials_rank_before_cut_ones() -> None:
@@ -194,4 +209,5 @@ def test_costs_are_learnt_by_family_and_scale_with_rows_and_weight() -> None:
     costs.observe(small, 100, 1.0)
     assert costs.predict(small, 100) == pytest.approx(1.3)
     assert costs.predict(Candidate("forest", {}, 20.0), 300) == pytest.approx(1.3 * 6)
+    assert costs.predict(Candidate("forest", {}, 1.0), 100) == pytest.approx(1.3)
     assert costs.predict(Candidate("linear", {}, 1.0), 100) == pytest.approx(2.0)

@@ -15,7 +15,7 @@ from volant.app.home import Home
 from volant.app.steps import Executor, Rooms
 from volant.app.turns import Turns
 from volant.data.desk import DataDesk
-from volant.domain.event import Event
+from volant.domain.event import LOOP_APPLIED, Event
 from volant.domain.job import Job, JobStatus
 from volant.domain.run import Run
 from volant.errors import from_dict
@@ -243,6 +243,12 @@ class Platform:
 
     def _on_event(self, event: Event) -> None:
         self._dispatcher.wake()
+        if event.type == LOOP_APPLIED:  # its data comes soon, and training's imports are slow
+            self._warm()
+
+    def _warm(self) -> None:
+        for profile in ("data", "train"):
+            self._compute.warm(profile)
 
     def _inference_tokens(self) -> list[str] | None:
         """On loopback whoever reaches a deployment may ask it; elsewhere a token is due."""

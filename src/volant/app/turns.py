@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from volant.data.desk import RELEASE
-from volant.domain.dataset import DatasetVersion, Push
+from volant.domain.dataset import DatasetVersion, Push, run_id_of
 from volant.domain.decision import Decision, DecisionKind, Outcome
 from volant.domain.event import DATASET_COMMITTED, RUN_FINISHED, Event
 from volant.domain.loop import Loop
@@ -42,7 +42,7 @@ class Turns:
             timeout_s=3600.0,
         )
         run = Run(
-            id=f"run-{push.id}",
+            id=run_id_of(push.id),
             workflow=WorkflowSpec(
                 name=f"{action}-{push.dataset}", steps=(step,), inputs={"options": dict(options)}
             ),

@@ -15,14 +15,15 @@ from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
 from volant.cli.text import ago, clean, number, paint
 from volant.cli.upload import check_files, upload_all
-from volant.cli.watch import told_failure
+from volant.cli.watch import ended, told_failure
 from volant.errors import VolantError
 
 app = new_app(help="Push, list and inspect data.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The dataset.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for what becomes of it.")]
-POLL_S = 0.2
+POLL_S = 0.1
+OUTPUTS_S = 5.0
 
 
 @app.command()
@@ -114,16 +115,23 @@ def _not_ingested(out: Output, pushed: dict[str, Any], run: dict[str, Any]) -> N
 
 
 def _outputs(client: Client, pushed: dict[str, Any]) -> dict[str, Any]:
-    """What the ingest step said: the reasons of quarantine with their counts, warnings."""
-    if not pushed["run_id"]:
-        return {}
-    try:
-        run = client.get(f"/runs/{pushed['run_id']}")
-    except VolantError:
-        return {}  # what became of the push is told without it
-    for step in run["state"]["steps"]:
-        if "reasons" in step["outputs"] or "warnings" in step["outputs"]:
-            return step["outputs"]
+    """What the ingest step said: the reasons of quarantine with their counts, warnings.
+
+    The step is recorded as done a moment after its commit. What became of the push is
+    told in any case: without these, if they can't be had.
+    """
+    deadline = time.monotonic() + OUTPUTS_S
+    while pushed["run_id"]:
+        try:
+            run = client.get(f"/runs/{pushed['run_id']}")
+        except VolantError:
+            break
+        for step in run["state"]["steps"]:
+            if "reasons" in step["outputs"]:
+                return step["outputs"]
+        if ended(run) or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
     return {}
 
 

@@ -126,8 +126,8 @@ class Story:
             "--output",
             str(path),
         )
-        written = path.read_text()
-        path.write_text(written.replace("budget: 30s", f"budget: {BUDGET_S}s", 1))
+        written = path.read_text().replace("budget: 30s", f"budget: {BUDGET_S}s", 1)
+        path.write_text(written.replace("idle: 1m", "idle: 1s", 1))
 
     def _first_data(self) -> None:
         screen = self.screen
@@ -149,19 +149,27 @@ class Story:
     def _first_answer(self) -> None:
         screen = self.screen
         screen.chapter("The model answers (Open Inference Protocol)")
-        view = self._client.get(f"/deployments/{LOOP}")
+        with screen.wait("nobody asks: its replica ends"):
+            view = self._idle()
         self._url = view["infer_url"]
         self._question = _question(self._table[-1])
-        before = len(view["replicas"])
         began = time.monotonic()
         answer = _ask(self._url, self._question)
         took = (time.monotonic() - began) * 1000
         truth = self._table[-1][-1]
         screen.say(f"POST {self._url}")
         screen.fact(
-            f"{answer!r} after {took:.0f} ms, from {before} replicas"
+            f"{answer!r} after {took:.0f} ms, from zero replicas"
             f" (a row it never saw; in truth {truth})"
         )
+
+    def _idle(self) -> Mapping[str, Any]:
+        deadline = time.monotonic() + 20
+        while True:
+            view = self._client.get(f"/deployments/{LOOP}")
+            if not view["replicas"] or time.monotonic() > deadline:
+                return view
+            time.sleep(0.1)
 
     def _more_data(self) -> None:
         screen = self.screen

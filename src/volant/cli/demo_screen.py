@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -67,7 +67,7 @@ class Screen:
         self.console.print(table)
 
     @contextmanager
-    def wait(self, text: str) -> Iterator[None]:
+    def wait(self, text: str) -> Generator[None]:
         """A spinner while something short happens."""
         if not self.console.is_terminal:
             yield
@@ -95,7 +95,7 @@ class Screen:
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
+def _nothing() -> Generator[None]:
     yield
 
 

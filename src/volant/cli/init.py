@@ -55,6 +55,6 @@ def init(
 
     def render() -> None:
         out.line(f"Wrote {output}.")
-        out.note("Look through it, then: volant up; volant apply")
+        out.note("Look through it, then: volant up --detach; volant apply")
 
     out.document({"file": str(output), "source": text}, render)

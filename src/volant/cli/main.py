@@ -69,8 +69,8 @@ def root(
 ) -> None:
     """From new data to a better model in production.
 
-    Start: volant init --from data.csv --target COLUMN; volant up; volant apply;
-    volant data push NAME data.csv.
+    Start: volant init --from data.csv --target COLUMN; volant up --detach;
+    volant apply; volant data push NAME data.csv.
     """
     if version:
         sys.stdout.write(f"volant {__version__}\n")

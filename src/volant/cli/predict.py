@@ -173,7 +173,7 @@ def _checked(row: Row, where: str, fields: list[dict[str, Any]]) -> Row:
         hint = f" It has {', '.join(unknown)}, which the model doesn't know." if unknown else ""
         raise InvalidInput(
             f"{where} lacks the column {', '.join(missing)}.{hint}",
-            f"The model wants: {', '.join(known)}.",
+            f"The model wants: {', '.join(field['name'] for field in fields)}.",
             code="missing_column",
             details={"missing": missing, "unknown": unknown},
         )

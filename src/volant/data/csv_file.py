@@ -54,9 +54,7 @@ def read_csv(text: Text, name: str, delimiter: str | None) -> FileRows:
     table, skipped = _parse(text.data, written, separator, quoted, name)
     table = table.rename_columns(names)
     if not table.num_rows and not skipped:
-        raise InvalidInput(
-            f"{name} has a header but no rows.", "Push a file with at least one row under it."
-        )
+        raise _no_rows(name)
     lines = CsvLines(text.data, separator, quoted, table.num_rows, [row.number for row in skipped])
     return FileRows(
         name=name,
@@ -161,11 +159,21 @@ def _parse(
             if "straddl" in str(error) and block < min(data.size, 1 << 30):
                 block *= 8
                 continue
+            if "Empty CSV" in str(error):  # a header whose line doesn't end
+                raise _no_rows(file) from error
             raise InvalidInput(
                 f"{file} can't be read as CSV: {str(error).splitlines()[0]}",
                 "Check its quotes and its delimiter.",
             ) from error
         return table, skipped
+
+
+def _no_rows(name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{name} has a header but no rows.",
+        "Push a file with at least one row under it.",
+        code="file_empty",
+    )
 
 
 def _broken(skipped: Sequence[Any], lines: CsvLines) -> tuple[BrokenRow, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from volant.data.options import file_options
 from volant.data.staging import Staging
-from volant.domain.dataset import Dataset, DatasetVersion, Push, PushStatus
+from volant.domain.dataset import Dataset, DatasetVersion, Push, PushStatus, run_id_of
 from volant.errors import InvalidInput, NotFound
 from volant.faults import crash_point
 from volant.ports.clock import Clock, Ids
@@ -210,6 +210,7 @@ class DataDesk:
                 files=files,
                 status=PushStatus.RECEIVED,
                 created_at=now,
+                run_id=run_id_of(push_id),
             )
         )
         crash_point("push.recorded")

@@ -8,20 +8,22 @@ taken from the mass of a column, and what lies outside it is a violation:
 | type      | at least 95 % of the values that are there parse; tried in the order boolean   |
 |           | (true/false), integer, number, timestamp; else string. Digits with leading     |
 |           | zeros (post codes) and integers above 64 bits are strings.                     |
-| nullable  | more than 2 rows and more than 1 % of them have no value                       |
+| nullable  | more than a few rows have no value                                             |
 | min, max  | at least 20 numbers that aren't an identifier or a counter. The central 90 %   |
 |           | (5th to 95th percentile) is widened by ten times its width to either side, and |
 |           | upwards, where all of it is positive, also to q50·(q95/q50)^4, three more      |
-|           | such steps in logarithms (a log-normal tail passes, Tukey 1977 would cut it).  |
+|           | such steps in logarithms (the tail of a log-normal passes).                    |
 |           | Values beyond are outliers only if a gap parts them from the rest: a value     |
 |           | within three times the distance of its inner neighbour belongs to the tail.    |
-| min = 0   | the same column, if at least 95 % aren't negative and at most 2 rows or 1 %    |
-|           | are, these apart from the rest by more than a quarter of the central width;    |
+| min = 0   | the same column, if at least 95 % aren't negative and only a few rows are,     |
+|           | these apart from the rest by more than a quarter of the central width;         |
 |           | unless its name says that it has a sign (temperature, balance, delta…)         |
 | values    | strings of at most 20 different values, at least 10 rows each on average,      |
 |           | every one seen three times or more; values seen once or twice are mistakes if  |
-|           | they are at most 2 rows or 1 %, else there is no set                           |
+|           | they are a few rows together, else there is no set                             |
 | unique    | the column is named `id` or `…_id` and all its values differ                   |
+
+A few rows are at most 1 % of them, or one or two rows that are at most 5 %.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ def _rule(name: str, column: pa.ChunkedArray) -> ColumnRule:
 
 
 def _few(count: int, rows: int) -> bool:
-    return count <= max(_FEW_ROWS, _FEW_SHARE * rows) and count < rows
+    """At most 1 % of the rows; or one or two rows that are at most 5 %."""
+    return count <= _FEW_SHARE * rows or (count <= _FEW_ROWS and count <= (1 - _SHARE) * rows)
 
 
 def _type(column: pa.ChunkedArray) -> ColumnType:
@@ -216,7 +219,7 @@ def _signed(name: str) -> bool:
 def _set(values: pa.ChunkedArray) -> tuple[str, ...] | None:
     rows = len(values) - values.null_count
     counted = pc.value_counts(values.drop_null())
-    if len(counted) > _MOST_VALUES + max(_FEW_ROWS, _FEW_SHARE * rows):
+    if len(counted) > _MOST_VALUES + max(_FEW_ROWS, _FEW_SHARE * rows):  # spares the rest
         return None
     counts = counted.field("counts").to_numpy(zero_copy_only=False)
     common = counts >= _LEAST_SEEN

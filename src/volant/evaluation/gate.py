@@ -105,7 +105,10 @@ def _champion(
         "confidence": rule.confidence,
     }
     if champion is None:
-        return {**facts, "passed": True, "reason": "there is no champion yet to compare with"}
+        value = scores(challenger).get(metric)
+        own = "" if value is None else f"{metric} {_number(value)}, and "
+        reason = f"{own}there is no champion yet to compare with"
+        return {**facts, "value": value, "passed": True, "reason": reason}
     facts["champion"] = champion.name
     if champion.task != challenger.task:
         # Another question was asked of it: no number of its could be held against this one.

@@ -60,7 +60,7 @@ class LoadedModel:
         return pa.table(columns)
 
     def _probabilities(self, features: pa.Table) -> Any:
-        if not hasattr(self.pipeline, "predict_proba"):
+        if self.classes is None or not hasattr(self.pipeline, "predict_proba"):
             return None
         return np.asarray(self.pipeline.predict_proba(features), dtype=np.float64)
 

@@ -273,13 +273,16 @@ def _plain(
 ) -> Array | None:
     """All columns of a tensor at once, where they are nothing but numbers."""
     kinds = {model.columns[i].type for i in tensor.columns}
-    if kinds in ({"number"}, {"integer"}):
-        chosen = [values[i] for i in tensor.columns]
-        flat = [value for _, data in chosen for value in data]
-        array = plain_numbers(flat, {d for d, _ in chosen}, "integer" in kinds, tensor.dtype)
-        if array is not None:
-            return np.ascontiguousarray(array.reshape(len(chosen), rows).T)
-    return None
+    if not kinds <= {"number", "integer"}:
+        return None
+    chosen = [values[i] for i in tensor.columns]
+    if len(kinds) == 2:
+        for i, (_, data) in zip(tensor.columns, chosen, strict=True):
+            if model.columns[i].type == "integer" and set(map(type, data)) != {int}:
+                return None
+    flat = [value for _, data in chosen for value in data]
+    array = plain_numbers(flat, {d for d, _ in chosen}, kinds == {"integer"}, tensor.dtype)
+    return None if array is None else np.ascontiguousarray(array.reshape(len(chosen), rows).T)
 
 
 def _rows(n: int) -> int:

@@ -18,15 +18,20 @@ _UNSEEN_FACTOR = 2.0
 
 @dataclass(slots=True)
 class Costs:
-    """Seconds per unit of weight and row, learnt from the fits that were made."""
+    """Seconds per unit of weight and row, learnt from the fits that were made; never
+    less than the family's quickest fit, for every fit has a part that no weight tells."""
 
     _rates: dict[str, float] = field(default_factory=dict[str, float])
+    _least: dict[str, float] = field(default_factory=dict[str, float])  # seconds per row
     _dearest: float = 0.0  # seconds per row, any family
 
     def observe(self, candidate: Candidate, rows: int, seconds: float) -> None:
         rate = seconds / (candidate.weight * rows)
         known = self._rates.get(candidate.family)
         self._rates[candidate.family] = rate if known is None else 0.5 * (known + rate)
+        self._least[candidate.family] = min(
+            self._least.get(candidate.family, float("inf")), seconds / rows
+        )
         self._dearest = max(self._dearest, seconds / rows)
 
     def predict(self, candidate: Candidate, rows: int) -> float:
@@ -35,7 +40,7 @@ class Costs:
         rate = self._rates.get(candidate.family)
         if rate is None:
             return _UNSEEN_FACTOR * self._dearest * rows
-        return _MARGIN * rate * candidate.weight * rows
+        return _MARGIN * max(rate * candidate.weight, self._least[candidate.family]) * rows
 
 
 @dataclass(frozen=True, slots=True)

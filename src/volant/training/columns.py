@@ -1,4 +1,5 @@
-"""The first step of every pipeline: rows of any kind in, one array out.
+"""The first step of every pipeline: rows of any kind in, one array out. And a shell
+around estimators that aren't scikit-learn's.
 
 This file travels inside each pickled model (by value, see `package`), so that a
 model loads where Volant isn't installed. It therefore uses nothing of Volant, and
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.metaestimators import available_if
 
 Array = NDArray[Any]
 
@@ -67,6 +69,34 @@ class TableInput(TransformerMixin, BaseEstimator):
         if self.form == "table":
             return to_table(columns, self.types)
         return to_matrix(columns, self.types, rounded=self.form == "matrix")
+
+
+class ForeignEstimator(BaseEstimator):
+    """A fitted `model` that has `predict` but isn't a scikit-learn estimator, so that it
+    can be the last step of a pipeline."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def fit(self, X: Any, y: Any = None) -> ForeignEstimator:
+        """It is fitted already."""
+        del X, y
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @property
+    def classes_(self) -> Any:
+        """The model's own; an `AttributeError` where it has none."""
+        return self.model.classes_
+
+    def predict(self, X: Any) -> Any:
+        return self.model.predict(X)
+
+    @available_if(lambda self: hasattr(self.model, "predict_proba"))
+    def predict_proba(self, X: Any) -> Any:
+        return self.model.predict_proba(X)
 
 
 def column_of(rows: Any, name: str, index: int) -> Array:

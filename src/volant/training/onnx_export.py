@@ -32,6 +32,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.pipeline import Pipeline
 
 from volant.training.columns import TableInput
+from volant.training.schema import has_missing
 
 TOLERANCE = 1e-4
 _SAMPLE_ROWS = 500
@@ -76,7 +77,8 @@ def convert(pipeline: Pipeline, rows: pa.Table, seed: int = 0) -> Conversion:
 
 
 def _sample(table_input: TableInput, rows: pa.Table, seed: int) -> NDArray[Any]:
-    """Up to 500 rows, the last part of them with cells missing at random."""
+    """Up to 500 rows; in the last half, cells of the columns that have missing values are
+    blanked at random. (Where none is missing, a served row may not have one either.)"""
     rng = np.random.default_rng(seed)
     count = min(_SAMPLE_ROWS, rows.num_rows)
     chosen = np.sort(rng.choice(rows.num_rows, size=count, replace=False))
@@ -85,7 +87,9 @@ def _sample(table_input: TableInput, rows: pa.Table, seed: int) -> NDArray[Any]:
     )
     holed = rng.random(matrix.shape) < _HOLED_SHARE
     holed[: count // 2] = False
-    for index, kind in enumerate(table_input.types):
+    for index, (name, kind) in enumerate(zip(table_input.names, table_input.types, strict=True)):
+        if not has_missing(rows.column(name)):
+            continue
         matrix[holed[:, index], index] = "" if kind == "string" else np.nan
     return matrix
 

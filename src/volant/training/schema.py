@@ -66,7 +66,7 @@ def features_of(table: pa.Table, target: str) -> Features:
         if kind is None:
             unusable.append(name)
         else:
-            fields.append(Field(name, kind.value, _has_missing(column)))
+            fields.append(Field(name, kind.value, has_missing(column)))
     if not fields:
         raise InvalidInput(
             f"The data has no column to learn from beside the target {target!r}.",
@@ -75,7 +75,7 @@ def features_of(table: pa.Table, target: str) -> Features:
     return Features(tuple(fields), tuple(unusable))
 
 
-def _has_missing(column: pa.ChunkedArray) -> bool:
+def has_missing(column: pa.ChunkedArray) -> bool:
     missing = column.is_null(nan_is_null=True) if pa.types.is_floating(column.type) else None
     return column.null_count > 0 or (missing is not None and True in missing.unique().to_pylist())
 

@@ -194,10 +194,11 @@ class Search:
         if self.problem.setting.task == "classification":
             chances = np.asarray(estimator.predict_proba(judge_on), dtype=np.float64)
             classes = estimator.classes_
-        self.costs.observe(candidate, len(train), self.deadline.clock() - started)
-        return self.score(
+        scores = self.score(
             self.problem.setting.task, target[test], predicted, chances, classes=classes
         )
+        self.costs.observe(candidate, len(train), self.deadline.clock() - started)
+        return scores
 
     def _prepare(self, index: int, fold: Fold, *, scaled: bool) -> tuple[Any, Any]:
         """Both parts of a fold, prepared; kept for the next trial while memory allows."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from volant.domain.metric import DEFAULT_METRIC, TASK_METRICS
@@ -22,7 +23,7 @@ from volant.errors import InvalidInput, NotFound
 from volant.faults import crash_point
 from volant.training.automl import find_model
 from volant.training.callable import CallSpec, Returned, call_fit
-from volant.training.columns import TableInput
+from volant.training.columns import ForeignEstimator, TableInput
 from volant.training.files import write_over
 from volant.training.onnx_export import convert
 from volant.training.package import Package, runtime_of, signature_of, write_package
@@ -169,17 +170,21 @@ def _wrapped(
     if named and set(named) <= set(features.names):
         by_name = {field.name: field for field in features.fields}
         features = Features(tuple(by_name[n] for n in named), features.unusable)
+    estimator = returned.estimator
+    if not isinstance(estimator, BaseEstimator):
+        estimator = ForeignEstimator(estimator)
     sample = rows.slice(0, 5)
     problem: Exception | None = None
     for form in (returned.form, "values"):
         table_input = TableInput(features.names, features.types, form)
-        pipeline = Pipeline([("input", table_input), ("model", returned.estimator)])
+        pipeline = Pipeline([("input", table_input), ("model", estimator)])
         try:
             predicted = np.asarray(pipeline.predict(sample)).ravel()
         except Exception as error:  # a user's estimator may raise anything
             problem = problem or error
             continue
         if len(predicted) == sample.num_rows:
+            _check_classes(pipeline, spec)
             return pipeline, features
         problem = problem or ValueError(f"{len(predicted)} predictions for 5 rows")
     raise InvalidInput(
@@ -189,6 +194,16 @@ def _wrapped(
         "put every preparation into the estimator, for instance a scikit-learn Pipeline.",
         code="callable_result",
     )
+
+
+def _check_classes(pipeline: Pipeline, spec: CallSpec) -> None:
+    nameless = hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "classes_")
+    if spec.task == "classification" and nameless:
+        raise InvalidInput(
+            f"The estimator that {spec.call!r} returned has predict_proba but no classes_.",
+            "Set classes_ on it: the classes in the order of predict_proba's columns.",
+            code="callable_result",
+        )
 
 
 def _save(fitted: _Fitted, rows: pa.Table, task: str, seed: int, folder: Path) -> dict[str, Any]:

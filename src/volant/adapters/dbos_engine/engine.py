@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -299,13 +300,28 @@ class DbosEngine:
     def walk(self, run_id: str, from_step: str | None) -> dict[str, Any]:
         """Called by DBOS: the workflow of a run."""
         try:
-            return self._walker.walk(run_id, from_step)
+            with self._unless_closing():
+                return self._walker.walk(run_id, from_step)
         finally:
             self._in_background(self._wake_after, run_id)
 
     def work(self, run_id: str, step: str, task: Mapping[str, Any]) -> dict[str, Any]:
         """Called by DBOS: the workflow of a step."""
-        return self._worker.work(run_id, step, task)
+        with self._unless_closing():
+            return self._worker.work(run_id, step, task)
+
+    @contextmanager
+    def _unless_closing(self) -> Generator[None]:
+        """While DBOS is being taken down under a workflow, its errors are no outcome."""
+        closing = self._registry.closing
+        if closing.is_set():
+            raise Halt
+        try:
+            yield
+        except Exception as error:
+            if closing.is_set():
+                raise Halt from error
+            raise
 
     # inside
 

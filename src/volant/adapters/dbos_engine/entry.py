@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from dbos import DBOS
 
+from volant.adapters.dbos_engine.database import Halt
 from volant.errors import Conflict
 
 T = TypeVar("T")
@@ -47,16 +48,22 @@ def vacate(host: Host) -> None:
         _host.remove(host)
 
 
+def _open_host() -> Host:
+    if not _host:
+        raise Halt
+    return _host[0]
+
+
 @DBOS.workflow(name=RUN)
 def run_workflow(run_id: str, steps: Sequence[str], from_step: str | None) -> dict[str, Any]:
     """A run. `steps`, all its steps' names, is there for whoever reads its state."""
-    return _host[0].walk(run_id, from_step)
+    return _open_host().walk(run_id, from_step)
 
 
 @DBOS.workflow(name=STEP)
 def step_workflow(run_id: str, step: str, task: Mapping[str, Any]) -> dict[str, Any]:
     """One step of a run."""
-    return _host[0].work(run_id, step, task)
+    return _open_host().work(run_id, step, task)
 
 
 def outside(call: Callable[..., T], *args: Any) -> T:

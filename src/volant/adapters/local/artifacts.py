@@ -120,14 +120,7 @@ class LocalArtifacts:
         parent = self._root / _INCOMING
         parent.mkdir(parents=True, exist_ok=True)
         _sweep(parent)
-        while True:
-            folder = parent / secrets.token_hex(8)
-            folder.mkdir()
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if folder.exists():
-                break
-            os.close(lock)  # a sweep took it between the two calls
+        folder, lock = _make_locked(parent)
         try:
             yield folder
         finally:
@@ -238,6 +231,22 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make_locked(parent: Path) -> tuple[Path, int]:
+    """A new folder and the descriptor that holds its lock. A sweep by somebody else may
+    take the folder before it is locked; then another one is made."""
+    while True:
+        folder = parent / secrets.token_hex(8)
+        folder.mkdir()
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
 
 
 def _sweep(parent: Path) -> None:

@@ -1,0 +1,5 @@
+"""A step that does nothing."""
+
+
+def step(inputs, context):
+    return {}

@@ -1,0 +1,33 @@
+"""Kill −9 at every named crash point, start again: every effect is there, once."""
+
+from __future__ import annotations
+
+import pytest
+from effects import check, push_until_settled, run_until_ended
+from platform_process import loop_file, table, write_csv
+
+from volant.faults import CRASH_POINTS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+BROKEN = [["tall", 0.5, 0.5, "yes"], [0.5, 0.5, 0.5, ""]]
+# The holdout is frozen once in a loop's life, so its second turn doesn't pass there.
+ONCE_A_LOOP = {"split.frozen"}
+
+
+@pytest.mark.parametrize("point", CRASH_POINTS)
+def test_killed_at_a_crash_point_every_effect_is_there_once(platforms, point):
+    platform = platforms()
+    crashed = platform.folder / "crashed"
+    platform.start(VOLANT_CRASH_AT=point, VOLANT_CRASH_ONCE=str(crashed))
+    # Every model is accepted, so that the second turn replaces the first one's.
+    platform.apply(loop_file("wine", more="gate: {champion: false}\n"))
+    for turn in (1, 2):
+        file = write_csv(platform.folder / f"{turn}.csv", [*table(100, seed=turn), *BROKEN])
+        push = push_until_settled(platform, "wine", file, key=f"turn {turn}")
+        run_until_ended(platform, "wine", push["version"])
+        assert crashed.exists() or (turn == 2 and point in ONCE_A_LOOP), f"{point} wasn't passed"
+        check(platform, "wine", turn, rows=100 * turn, broken=2 * turn)
+        crashed.unlink(missing_ok=True)
+    crashed.touch()
+    platform.down()

@@ -1,0 +1,38 @@
+"""The README's and the guides' commands, typed one by one against a real platform."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+GUIDES = ("data", "training", "serving", "operating")
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_the_quick_start_does_what_it_says(reader, page):
+    assert reader.follow(page, "quickstart") >= 6
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_guides_commands_do_what_they_say(running, guide):
+    if guide in {"serving", "operating"} and shutil.which("curl") is None:
+        pytest.skip("no curl")
+    running.folder = running.folder.parent / guide
+    running.folder.mkdir()
+    code, printed = running.type(f"mkdir -p {running.folder} && cd {running.folder}")
+    assert code == 0, printed
+    assert running.follow(f"docs/{guide}.md", guide) >= 3
+
+
+def test_every_marked_block_is_run(docs_tools):
+    root = docs_tools["root"]
+    pages = ["README.md", *(f"docs/{path.name}" for path in (root / "docs").glob("*.md"))]
+    run = {"README.md": "quickstart", "docs/quickstart.md": "quickstart"}
+    run |= {f"docs/{guide}.md": guide for guide in GUIDES}
+    for page in pages:
+        named = docs_tools["marks"](page)
+        assert set(named) <= {run.get(page)}, page
+        assert not named or len(named) == len(docs_tools["blocks"](page, run[page])), page
