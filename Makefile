@@ -36,7 +36,8 @@ test-fast: $(VENV)/.stamp-dev ## unit tests only, one process, no coverage
 test-slow: $(VENV)/.stamp-dev ## crash and chaos tests: minutes
 	$(BIN)/pytest -m slow --timeout 900
 
-test-services: $(VENV)/.stamp-dev ## tests against real servers found on this machine
+test-services: $(VENV)/.stamp-dev ## tests against real servers, installed where that can be done
+	tests/install_services.sh
 	$(BIN)/pytest -m service --timeout 300
 
 check: $(VENV)/.stamp-dev ## format, lint, types, layers, docs

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ask import Asker
 from benchmarks.wait import free_port, until
 from volant.cli.client import Client, find_server
 from volant.cli.options import Options
@@ -48,26 +49,29 @@ class Home:
         found = self.client.get("/deployments")["items"]
         return next((item for item in found if item["name"] == LOOP), None)
 
-    def turn(self, file: Path) -> Mapping[str, Any]:
-        """Push a file and wait until the model of its version is live."""
-        before = self._live()
+    def push(self, file: Path) -> None:
+        """`volant data push`, which returns once the push is stored."""
         self.volant("data", "push", DATASET, str(file))
-        until(lambda: self._ended(before), "the new model", timeout_s=120, every_s=0.02)
-        found = self.deployment()
-        assert found is not None
-        return found
 
-    def _live(self) -> int:
+    def answers_as(self, version: int) -> bool:
+        """Whether the deployment's answer comes from `version`. Raises when a run failed."""
         found = self.deployment()
-        return (found["live_version"] or 0) if found else 0
-
-    def _ended(self, before: int) -> bool:
-        if self._live() > before:
-            return True
-        for run in self.client.get("/runs", limit=5)["items"]:
-            if run.get("status") == "failed":
+        if found and found["live_version"] == version:
+            with Asker.of(found["infer_url"]) as asker:
+                return asker.ask()["model_version"] == str(version)
+        for run in self.client.get("/runs", limit=3)["items"]:
+            status = (run.get("state") or run).get("status")
+            if status == "failed":
                 raise RuntimeError(f"the run {run['id']} failed: {run}")
         return False
+
+    def serve(self, file: Path) -> str:
+        """Push `file`, wait for its model; returns where it is asked."""
+        self.push(file)
+        until(lambda: self.answers_as(1), "a model", timeout_s=180, every_s=0.02)
+        found = self.deployment()
+        assert found is not None
+        return found["infer_url"]
 
     def train_outputs(self) -> Mapping[str, Any]:
         """What the newest run's training step told."""
@@ -108,7 +112,9 @@ def running(folder: Path, **env: str) -> Generator[Home]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_volant(folder: Path, arguments: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+def run_volant(
+    folder: Path, arguments: Sequence[str], env: Mapping[str, str] | None = None
+) -> None:
     """`volant <arguments> --home <folder>`, as a process. Raises with what it said."""
     command = [str(Path(sys.executable).with_name("volant")), *arguments, "--home", str(folder)]
     own = {k: v for k, v in os.environ.items() if not k.startswith("VOLANT_")}

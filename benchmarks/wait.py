@@ -10,7 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T | None], what: str, timeout_s: float = 60, every_s: float = 0.005) -> T:
+def until(
+    look: Callable[[], T | None], what: str, timeout_s: float = 60, every_s: float = 0.005
+) -> T:
     """The first answer of `look` that isn't None or False. Raises `TimeoutError`."""
     deadline = time.monotonic() + timeout_s
     while True:

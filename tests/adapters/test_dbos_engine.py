@@ -77,6 +77,18 @@ def test_a_step_within_its_time_gives_its_outputs_or_error(launch, runs):
     assert await_state(engine, "run-2").error["what"] == "no luck"
 
 
+def test_what_comes_to_no_attempt_keeps_no_slot(launch, runs):
+    engine = launch(ScriptedExecutor(), workers=1)
+    for name in ("run-1", "run-2"):
+        unwanted = step("b", "a", when="steps.a.outputs.wanted")
+        engine.start(runs.make(name, step("a", inputs={"wanted": False}), unwanted))
+        assert by_name(await_state(engine, name))["b"].status is RunStatus.SKIPPED
+    engine.start(runs.make("run-3", step("a"), step("b", "a", inputs={"x": "{{ steps.a.outputs.y }}"})))
+    assert await_state(engine, "run-3").status is RunStatus.FAILED
+    engine.start(runs.make("run-4", step("a")))
+    assert await_state(engine, "run-4").status is RunStatus.SUCCEEDED
+
+
 def test_a_commit_waits_for_a_busy_database(launch, runs):
     executor, asked = ScriptedExecutor(), []
 

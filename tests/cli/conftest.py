@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import socket
 import sys
@@ -16,18 +16,13 @@ import uvicorn
 from volant.cli.main import main
 from volant.web.api.app import create_app
 
-PLAIN = Path(__file__).parents[1] / "web" / "plain_platform.py"
-
 
 def _plain():
-    if "plain_platform" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("plain_platform", PLAIN)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["plain_platform"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["plain_platform"]
+    """The plain platform, which the tests of the API and of its client share."""
+    folder = str(Path(__file__).parents[1] / "web")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("plain_platform")
 
 
 class Serving:

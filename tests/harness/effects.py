@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import deltalake
 import httpx
-from platform_process import Died, Platform, Refused, outputs, question, statuses
+from platform_process import ENDED, Died, Platform, Refused, outputs, question, statuses
 
 T = TypeVar("T")
 TRY_S = 120.0
@@ -41,9 +42,10 @@ def stubborn(platform: Platform, call: Callable[[], T]) -> T:
 def push_until_settled(platform: Platform, dataset: str, file: Path, key: str) -> dict[str, Any]:
     """One delivery under one key, tried until its verdict is known."""
     push = stubborn(platform, lambda: platform.push(dataset, file, key))
+    path = f"/pushes/{push['id']}"
     while push["status"] == "received":
         time.sleep(0.05)
-        push = stubborn(platform, lambda: platform.get(f"/pushes/{push['id']}"))
+        push = stubborn(platform, lambda: platform.get(path))
     assert push["status"] == "committed", push
     return push
 
@@ -52,14 +54,20 @@ def run_until_ended(platform: Platform, loop: str, version: int) -> dict[str, An
     """The run of `loop` on a dataset's version, tried until it ended."""
     deadline = time.monotonic() + TRY_S
     while time.monotonic() < deadline:
-        for run in stubborn(platform, lambda: platform.items("/runs", loop=loop)):
-            if run["workflow"]["inputs"]["dataset_version"] == version and run["state"][
-                "status"
-            ] in ("succeeded", "failed", "cancelled"):
-                assert run["state"]["status"] == "succeeded", run["state"]
-                return run
+        if (run := ended_run(platform, loop, version)) is not None:
+            return run
         time.sleep(0.05)
     raise AssertionError(f"No run of {loop} on version {version} ended within {TRY_S:g} s.")
+
+
+def ended_run(platform: Platform, loop: str, version: int) -> dict[str, Any] | None:
+    """The run of `loop` on a dataset's version, if it ended; it must have succeeded."""
+    for run in stubborn(platform, lambda: platform.get("/runs", loop=loop)["items"]):
+        state = run["state"]
+        if run["workflow"]["inputs"]["dataset_version"] == version and state["status"] in ENDED:
+            assert state["status"] == "succeeded", state
+            return run
+    return None
 
 
 def check(platform: Platform, loop: str, pushes: int, rows: int, broken: int) -> None:
@@ -142,13 +150,12 @@ def _models(
             if path.is_file()
         }
         assert files == version["files"]
-    with sqlite3.connect(f"file:{platform.home / 'volant.db'}?mode=ro", uri=True) as db:
+    with contextlib.closing(sqlite3.connect(platform.home / "volant.db")) as db:
         tracked = db.execute(
             "SELECT tracked_runs.id FROM tracked_runs JOIN experiments"
             " ON experiments.id = tracked_runs.experiment_id WHERE experiments.name = ?",
             (loop,),
         ).fetchall()
-    db.close()
     assert len(tracked) == len(runs)
 
 
@@ -175,8 +182,11 @@ def _serving(platform: Platform, loop: str, accepted: int) -> None:
     assert revisions["retired"] == min(accepted, 20) - 1
     champion = platform.get(f"/models/{loop}/versions/champion")
     assert view["live_version"] == champion["version"]
-    newest = max(each["version"] for each in platform.items(f"/models/{loop}/versions")
-                 if each["stage"] != "refused")
+    newest = max(
+        each["version"]
+        for each in platform.items(f"/models/{loop}/versions")
+        if each["stage"] != "refused"
+    )
     assert champion["version"] == newest
     row = {"height": 2.0, "weight": 0.0, "age": 0.0}
     answer = httpx.post(view["infer_url"], json=question(row), timeout=60, trust_env=False)
@@ -184,7 +194,7 @@ def _serving(platform: Platform, loop: str, accepted: int) -> None:
     assert answer.json()["model_version"] == str(champion["version"])
 
 
-def seed_of(request_seed: str | None = None) -> int:
+def seed_of() -> int:
     """VOLANT_CHAOS_SEED, else a new one."""
-    given = request_seed or os.environ.get("VOLANT_CHAOS_SEED")
+    given = os.environ.get("VOLANT_CHAOS_SEED")
     return int(given) if given else int.from_bytes(os.urandom(4))

@@ -5,7 +5,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from volant.errors import (
     VolantError,
     from_dict,
 )
-from volant.store import Store, dbos_engine, engine, errors, open_engine, sqlite_url
+from volant.store import Store, engine, errors, open_engine, sqlite_url
 from volant.testing import samples
 
 
@@ -303,46 +302,3 @@ def test_urls_that_will_not_do(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         open_engine(url)
     assert "sqlite:" in caught.value.fix
-
-
-DBOS = """
-import sys
-from pathlib import Path
-from dbos import DBOS
-from volant.store import dbos_engine
-
-engine = dbos_engine(Path(sys.argv[1]))
-DBOS(config={"name": "volant", "system_database_engine": engine, "run_admin_server": False,
-             "log_level": "ERROR"})
-
-@DBOS.step()
-def double(number: int) -> int:
-    return 2 * number
-
-@DBOS.workflow()
-def work(number: int) -> int:
-    return double(double(number))
-
-DBOS.launch()
-handles = [DBOS.start_workflow(work, number) for number in range(8)]
-assert [handle.get_result() for handle in handles] == [4 * number for number in range(8)]
-DBOS.destroy()
-with engine.connect() as connection:
-    ask = lambda name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-    assert ask("journal_mode") == "wal" and ask("synchronous") == 1
-    assert ask("busy_timeout") == 30000
-    done = connection.exec_driver_sql(
-        "SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'").scalar()
-    assert done == 8, done
-"""
-
-
-def test_dbos_works_on_its_engine(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", DBOS, str(tmp_path / "runs.db")], check=True, timeout=100)
-
-
-def test_dbos_engine_takes_the_lock_with_its_first_write(tmp_path: Path) -> None:
-    made = dbos_engine(tmp_path / "runs.db")
-    with made.connect() as connection:
-        assert connection.connection.dbapi_connection.isolation_level == "IMMEDIATE"
-    made.dispose()

@@ -210,4 +210,14 @@ def test_costs_are_learnt_by_family_and_scale_with_rows_and_weight() -> None:
     assert costs.predict(small, 100) == pytest.approx(1.3)
     assert costs.predict(Candidate("forest", {}, 20.0), 300) == pytest.approx(1.3 * 6)
     assert costs.predict(Candidate("forest", {}, 1.0), 100) == pytest.approx(1.3)
-    assert costs.predict(Candidate("linear", {}, 1.0), 100) == pytest.approx(2.0)
+    assert costs.predict(Candidate("linear", {}, 1.0), 100) == pytest.approx(4.0)
+
+
+def test_many_rows_are_searched_by_a_sample_that_keeps_every_class() -> None:
+    rng = np.random.default_rng(0)
+    label = np.where(rng.random(9000) < 0.5, "a", "b").astype(object)
+    label[[17, 4000]] = "rare"
+    table = pa.table({"x": rng.normal(size=9000), "target": label.tolist()})
+    found = find(table, budget_s=1.0, most_trials=1, clock=lambda: 0.0)
+    assert found.pipeline.classes_.tolist() == ["a", "b", "rare"]
+    assert found.params["trials"] == 1

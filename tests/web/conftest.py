@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -13,19 +13,11 @@ from volant.web.api.app import create_app
 
 
 def _plain():
-    if "plain_platform" not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            "plain_platform", Path(__file__).with_name("plain_platform.py")
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["plain_platform"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["plain_platform"]
-
-
-_plain()
+    """The plain platform, which the tests of the API and of its client share."""
+    folder = str(Path(__file__).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("plain_platform")
 
 
 @pytest.fixture

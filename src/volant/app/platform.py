@@ -17,6 +17,7 @@ from volant.app.turns import Turns
 from volant.data.desk import DataDesk
 from volant.domain.event import LOOP_APPLIED, Event
 from volant.domain.job import Job, JobStatus
+from volant.domain.loop import Loop
 from volant.domain.run import Run
 from volant.errors import from_dict
 from volant.events.dispatcher import Dispatcher
@@ -205,6 +206,7 @@ class Platform:
 
     def status(self) -> Mapping[str, Any]:
         """The platform at a glance: itself, its datasets, and one entry a loop."""
+        served = {deployment["name"]: deployment for deployment in self.deployments.list()}
         return {
             "version": __version__,
             "home": str(self.home),
@@ -219,13 +221,13 @@ class Platform:
                 }
                 for d in self.data.list()
             ],
-            "loops": [self._loop_status(loop.name) for loop in self.loops.list()],
+            "loops": [self._loop_status(loop, served) for loop in self.loops.list()],
         }
 
-    def _loop_status(self, name: str) -> dict[str, Any]:
-        loop = self.loops.get(name)
+    def _loop_status(self, loop: Loop, deployed: Mapping[str, Any]) -> dict[str, Any]:
+        name = loop.name
         champion = self.models.champion(name)
-        served = next((d for d in self.deployments.list() if d["name"] == name), None)
+        served = deployed.get(name)
         runs, _ = self.runs.page(1, None, name)
         decisions, _ = self.decisions.page(1, loop=name)
         return {

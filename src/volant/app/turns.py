@@ -8,7 +8,7 @@ from typing import Any
 from volant.data.desk import RELEASE
 from volant.domain.dataset import DatasetVersion, Push, run_id_of
 from volant.domain.decision import Decision, DecisionKind, Outcome
-from volant.domain.event import DATASET_COMMITTED, RUN_FINISHED, Event
+from volant.domain.event import DATASET_COMMITTED, Event
 from volant.domain.loop import Loop
 from volant.domain.run import Run, RunStatus
 from volant.domain.trigger import Trigger
@@ -17,6 +17,7 @@ from volant.errors import NotFound
 from volant.loops.compile import compile_loop
 from volant.ports.clock import Clock, Ids
 from volant.store import Store
+from volant.workflows.desk import finished_event
 
 
 class Turns:
@@ -112,14 +113,7 @@ class Turns:
         """Store that a run ended; a loop's failure is also a line in its `why`."""
         run = self._store.runs.get(run_id)
         now = self._clock.now()
-        event = Event(
-            id=f"evt-end-{run_id}-{status.value}",
-            type=RUN_FINISHED,
-            source="volant/workflows",
-            subject=f"run/{run_id}",
-            time=now,
-            data={"run": run_id, "loop": run.loop, "status": status.value, "error": error},
-        )
+        event = finished_event(run, status, error, now)
         if run.loop is None or status is not RunStatus.FAILED:
             self._store.events.append(event)
             return

@@ -274,5 +274,5 @@ def quarantine(
         )
         for each in found["items"]
     ]
-    columns = ("id", "from", "reasons", "row")
+    columns = ("id", "from", "reasons", "as it came")
     out.document(found, lambda: out.table(columns, rows, "Nothing is in quarantine."))

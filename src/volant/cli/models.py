@@ -27,7 +27,7 @@ def models(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         found = client.pages(f"/models/{model}/versions" if model else "/models", limit)
-    columns = ("model", "version", "stage", "metrics", "data", "run", "made")
+    columns = ("model", "version", "stage", "metrics", "data", "made")
     out.document(
         found,
         lambda: out.table(columns, [_row(each) for each in found["items"]], "No model yet."),
@@ -42,7 +42,6 @@ def _row(version: dict[str, Any]) -> tuple[str, ...]:
         version["stage"],
         pairs(version["metrics"], 3),
         f"{lineage['dataset']}@{lineage['dataset_version']}",
-        lineage["run_id"],
         ago(version["created_at"]),
     )
 

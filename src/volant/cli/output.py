@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,9 +12,8 @@ from typing import Any
 import typer
 
 from volant.cli.options import Format, Options, options_of
+from volant.cli.tables import table_lines
 from volant.cli.text import STATUS_COLORS, clean, paint
-
-_SPACE = 2  # between columns
 
 
 class Output:
@@ -60,36 +60,11 @@ class Output:
             self.note(empty)
             return
         cells = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
-        if self.tty:
-            _rich_table(columns, cells, self.color)
-        else:
-            _plain_table(columns, cells)
+        width = shutil.get_terminal_size().columns if self.tty else None
+        for line in table_lines(columns, cells, width, self.color):
+            sys.stdout.write(line + "\n")
 
 
 def output_of(ctx: typer.Context) -> Output:
     """The output that the options ask for."""
     return Output(options_of(ctx))
-
-
-def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    every = [[name.upper() for name in columns], *rows]
-    widths = [max(len(row[place]) for row in every) for place in range(len(columns))]
-    for row in every:
-        line = (" " * _SPACE).join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        )
-        sys.stdout.write(line.rstrip() + "\n")
-
-
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], color: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, _SPACE, 0, 0), header_style="bold")
-    for place, name in enumerate(columns):
-        # The first column is the name to type into the next command: it is never cut.
-        table.add_column(name.upper(), overflow="fold" if place == 0 else "ellipsis", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell, style=STATUS_COLORS.get(cell, "")) for cell in row))
-    Console(no_color=not color, highlight=False, soft_wrap=False).print(table)

@@ -64,7 +64,7 @@ def _loop(loop: Mapping[str, Any]) -> tuple[str, ...]:
         _or_dash(loop["champion"]),
         pairs(loop["metrics"], 2) or "-",
         loop["deployment"],
-        f"{run['id']} {run['status']}" if run else "-",
+        run["status"] if run else "-",
     )
 
 

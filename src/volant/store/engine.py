@@ -27,7 +27,6 @@ from volant.domain.event import Event
 from volant.errors import InvalidInput, MissingExtra, Unavailable
 from volant.store.errors import BUSY_TIMEOUT_S, busy, translate
 
-_DBOS_BUSY_TIMEOUT_S = 30.0  # as DBOS sets for an engine of its own
 _WRITE = "volant_write"
 
 log = logging.getLogger(__name__)
@@ -52,27 +51,6 @@ def open_engine(url: str) -> sa.Engine:
     else:
         engine = _postgres_engine(parsed)
     sa_event.listen(engine, "handle_error", _translator(parsed))
-    return engine
-
-
-def dbos_engine(path: Path) -> sa.Engine:
-    """An engine for DBOS's own SQLite file.
-
-    DBOS opens its transactions through the driver and expects the driver's
-    `isolation_level` to be IMMEDIATE, so that a statement that writes takes the lock at
-    once. Its errors are left as they are: DBOS retries by their type.
-    """
-    engine = sa.create_engine(
-        sqlite_url(path),
-        connect_args={
-            "isolation_level": "IMMEDIATE",
-            "timeout": _DBOS_BUSY_TIMEOUT_S,
-            "check_same_thread": False,
-        },
-        pool_size=8,
-        max_overflow=56,
-    )
-    sa_event.listen(engine, "connect", _set_pragmas)
     return engine
 
 

@@ -18,7 +18,11 @@ from volant.training.families import Candidate, Setting, build, simplest
 from volant.training.prepare import Preparation, plan_preparation
 from volant.training.search import Outcome, Problem, Score, Search, fit_quietly, ranked
 
+# The search sees at most so many rows, fewer when the budget is short: a short look at
+# many families finds more than a long look at one.
 _SEARCH_ROWS = 40_000
+_SEARCH_ROWS_LEAST = 5_000
+_SEARCH_ROWS_A_SECOND = 1_500
 _CELLS_FOR_THREADS = 100_000
 
 
@@ -59,7 +63,8 @@ def find_model(
     matrix = table_input.transform(rows)
     preparation = plan_preparation(matrix, slots_of(names, types))
     setting = Setting(task, seed, _threads(len(matrix), preparation.width))
-    sample = _sample(target, task, seed)
+    most = max(_SEARCH_ROWS_LEAST, min(_SEARCH_ROWS, int(_SEARCH_ROWS_A_SECOND * budget_s)))
+    sample = _sample(target, task, seed, most)
     problem = Problem(
         matrix[sample], target[sample], preparation, setting, metric, rows_in_all=len(matrix)
     )
@@ -87,15 +92,15 @@ def _threads(rows: int, width: int) -> int:
     return usable or 1 if rows * width >= _CELLS_FOR_THREADS else 1
 
 
-def _sample(target: NDArray[Any], task: str, seed: int) -> NDArray[np.int64]:
+def _sample(target: NDArray[Any], task: str, seed: int, most: int) -> NDArray[np.int64]:
     """The rows to search on: all, or a random part in the table's order that keeps at
     least two rows of each class."""
     rows = len(target)
-    if rows <= _SEARCH_ROWS:
+    if rows <= most:
         return np.arange(rows)
     drawn = np.random.default_rng(seed).permutation(rows)
     taken = np.zeros(rows, dtype=bool)
-    taken[drawn[:_SEARCH_ROWS]] = True
+    taken[drawn[:most]] = True
     if task == "classification":
         for label in np.unique(target):
             taken[drawn[target[drawn] == label][:2]] = True

@@ -13,7 +13,7 @@ from volant.training.families import Candidate
 # Fits vary by this much from one to the next on a busy machine.
 _MARGIN = 1.3
 # An unseen family's first fit is guessed from the dearest fit seen so far.
-_UNSEEN_FACTOR = 2.0
+_UNSEEN_FACTOR = 4.0
 
 
 @dataclass(slots=True)

@@ -92,12 +92,19 @@ class Walk:
         if working and not self.slots.grant(identifier, self.board.wake):
             return False
         self.started.add(name)
-        future = outside(_start_step, identifier, self.run.id, name, task)
+        try:
+            future = outside(_start_step, identifier, self.run.id, name, task)
+        except BaseException:
+            self.slots.withdraw(identifier)
+            raise
         if future is None:
             self.slots.withdraw(identifier)
             self.board.elsewhere.add(name)
             self.board.wake.set()
         else:
+            # A slot that came to no attempt, because the step wasn't wanted, or its inputs
+            # or its row couldn't be had, is free again.
+            future.add_done_callback(lambda _: self.slots.withdraw(identifier))
             future.add_done_callback(partial(self.board.note, name))
         return True
 

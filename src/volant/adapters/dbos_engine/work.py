@@ -94,7 +94,6 @@ class StepWorker:
             return Outcome(RunStatus.SKIPPED, began, began).to_dict()
         if "reuse" in task:
             return Outcome(RunStatus.SUCCEEDED, began, began, outputs=task["reuse"]).to_dict()
-        name = step_id(run_id, step)
         try:
             run, plan = self.load(run_id)
             if not plan.wanted(step, task["outputs"]):
@@ -103,10 +102,7 @@ class StepWorker:
         except VolantError as error:
             outcome = Outcome(RunStatus.FAILED, began, now_ms(), error=plain_error(error))
             return outcome.to_dict()
-        try:
-            return self._perform_and_commit(run, plan.steps[step], inputs).to_dict()
-        finally:
-            self.slots.withdraw(name)
+        return self._perform_and_commit(run, plan.steps[step], inputs).to_dict()
 
     def _check_wanted(self, run_id: str, step: str) -> None:
         """No effect of a cancelled run is stored. A cancellation in the moment before this

@@ -24,6 +24,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -116,13 +117,14 @@ class DeltaTables:
         limit: int | None = None,
     ) -> pa.Table:
         """Rows in the order they were appended; see `Tables.read`."""
-        opened = _open(self._path(table), table, version)
+        path = self._path(table)
+        opened = _open(path, table, version)
         if opened is None:
             raise NotFound(
                 f"There is no table {table!r}.", "Push data to it first, or check the name."
             )
         try:
-            dataset = _in_order(opened)
+            dataset = _in_order(opened, path)
             if missing := [name for name in columns or () if name not in dataset.schema.names]:
                 raise NotFound(
                     f"Table {table!r} has no column {missing[0]!r}.",
@@ -186,9 +188,14 @@ def _schema(opened: DeltaTable) -> pa.Schema:
     return pa.schema(opened.schema().to_arrow())
 
 
-def _in_order(opened: DeltaTable) -> pads.Dataset:
-    """The table's files as a dataset, oldest first: the log keeps no order of its own."""
-    dataset: Any = opened.to_pyarrow_dataset()
+def _in_order(opened: DeltaTable, path: Path) -> pads.Dataset:
+    """The table's files as a dataset, oldest first: the log keeps no order of its own.
+
+    Arrow reads them through its own file system. Through delta-rs's, which is Python,
+    a reading thread that outlives the interpreter by a moment aborts the process.
+    """
+    files = pafs.SubTreeFileSystem(str(path), pafs.LocalFileSystem())
+    dataset: Any = opened.to_pyarrow_dataset(filesystem=files)
     actions = pa.table(opened.get_add_actions(flatten=True)).to_pydict()
     times = dict(zip(actions["path"], actions["modification_time"], strict=True))
     fragments = sorted(dataset.get_fragments(), key=lambda one: (times[one.path], one.path))
