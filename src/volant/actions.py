@@ -86,22 +86,34 @@ def evaluate(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     return evaluate(inputs, context)
 
 
-def init_loop(path: Path, target: str, name: str | None = None, dataset: str | None = None) -> str:
+def init_loop(
+    path: Path,
+    target: str,
+    name: str | None = None,
+    dataset: str | None = None,
+    options: Mapping[str, str | None] | None = None,
+) -> str:
     """The text of a `volant.yaml` for the data in `path`, its contract inferred.
 
-    Raises `InvalidInput` when the file can't be read or `target` can't be predicted.
+    `options` are those of a push: format, delimiter, encoding. Raises `InvalidInput` when
+    the file can't be read, `target` can't be predicted, or a name can't be one.
     """
     from volant.data.contract import check
     from volant.data.delivery import read_delivery
     from volant.loops.infer import volant_yaml
-    from volant.training.schema import infer_task, require_target
+    from volant.loops.parse import check_name
+    from volant.training.schema import infer_task, require_target, without_null_target
+    from volant.training.split import check_target
 
-    delivery = read_delivery([{"path": str(path), "name": path.name}], None, None)
-    require_target(delivery.table, target, path.name)
     named = name or _name_of(path)
+    check_name(named, "The loop's name")
+    check_name(dataset or named, "The dataset's name")
+    delivery = read_delivery([{"path": str(path), "name": path.name}], options, None)
+    require_target(delivery.table, target, path.name)
     # A CSV's cells are text until the contract gives them types.
     typed = check(delivery.table, delivery.contract, types_only=True).good
     task = infer_task(typed.column(target), None)
+    check_target(without_null_target(typed, target)[0], target, task)
     return volant_yaml(named, dataset or named, delivery.contract, target, task=task)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,11 +15,11 @@ class Settings(BaseSettings):
 
     home: Path = Path.home() / ".volant"
     host: str = "127.0.0.1"
-    port: int = 8400
+    port: int = Field(default=8400, ge=0, le=65535)
     database_url: str | None = None  # postgresql+psycopg://…; None: SQLite under home
     insecure: bool = False
-    workers: int = 2  # steps that run side by side
-    zygote_idle_s: float = 60.0
+    workers: int = Field(default=2, ge=1, le=256)  # steps that run side by side
+    zygote_idle_s: float = Field(default=60.0, gt=0)
     tables: str = "delta"
     artifacts: str = "local"
     compute: str = "local"

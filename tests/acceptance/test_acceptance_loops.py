@@ -262,7 +262,7 @@ def test_a_viewer_may_look_but_not_push(platform):
     assert "stolen" not in {each["name"] for each in platform.get("/datasets")["items"]}
     audit = platform.items("/audit")
     told = {(each["principal"], each["subject"], each["outcome"]) for each in audit}
-    assert ("auditor", "dataset/stolen", "denied") in told
+    assert ("auditor", "dataset/stolen", "permission_denied") in told
     platform.cli("tokens", "revoke", made["id"])
     platform.shell("data", "list", code=5, **viewer)
     platform.shell("data", "list", code=5, VOLANT_SERVER_URL=platform.url, VOLANT_TOKEN="wrong")

@@ -83,7 +83,8 @@ def test_what_comes_to_no_attempt_keeps_no_slot(launch, runs):
         unwanted = step("b", "a", when="steps.a.outputs.wanted")
         engine.start(runs.make(name, step("a", inputs={"wanted": False}), unwanted))
         assert by_name(await_state(engine, name))["b"].status is RunStatus.SKIPPED
-    engine.start(runs.make("run-3", step("a"), step("b", "a", inputs={"x": "{{ steps.a.outputs.y }}"})))
+    broken = step("b", "a", inputs={"x": "{{ steps.a.outputs.y }}"})
+    engine.start(runs.make("run-3", step("a"), broken))
     assert await_state(engine, "run-3").status is RunStatus.FAILED
     engine.start(runs.make("run-4", step("a")))
     assert await_state(engine, "run-4").status is RunStatus.SUCCEEDED

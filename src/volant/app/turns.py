@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from volant.data.desk import RELEASE
@@ -114,25 +114,40 @@ class Turns:
         run = self._store.runs.get(run_id)
         now = self._clock.now()
         event = finished_event(run, status, error, now)
-        if run.loop is None or status is not RunStatus.FAILED:
+        concerned = self._concerned(run) if status is RunStatus.FAILED else ()
+        if not concerned:
             self._store.events.append(event)
-            return
-        told = error or {}
-        self._store.decisions.record(
-            Decision(
-                id=f"end-{run_id}",
+        for loop in concerned:
+            decision = Decision(
+                id=f"end-{run_id}" if run.loop else f"end-{run_id}-{loop}",
                 kind=DecisionKind.RUN,
-                subject=f"loop/{run.loop}",
+                subject=f"loop/{loop}",
                 outcome=Outcome.FAILED,
-                reason=f"The run failed: {told.get('what', 'no reason is known.')}",
+                reason=_failure(run, error or {}),
                 time=now,
-                loop=run.loop,
+                loop=loop,
                 run_id=run_id,
                 event_id=run.event_id,
-                details={"error": dict(told)},
-            ),
-            event,
-        )
+                details={"error": dict(error or {})},
+            )
+            self._store.decisions.record(decision, event)
+
+    def _concerned(self, run: Run) -> Sequence[str]:
+        """The loops whose `why` tells of a failure of `run`: its own, or for data that
+        couldn't be taken in, those that wait for it."""
+        if run.loop is not None:
+            return (run.loop,)
+        dataset = str(run.queue_key).removeprefix("dataset/")
+        return [loop.name for loop in self._store.loops.list() if loop.spec.data.dataset == dataset]
+
+
+def _failure(run: Run, error: Mapping[str, Any]) -> str:
+    """What failed, where, and what to do: a sentence each."""
+    step = error.get("details", {}).get("step")
+    name = "The run" if run.loop else f"The run {run.workflow.name}"
+    where = f"{name} failed in its step {step}" if step else f"{name} failed"
+    told = f"{where}: {error.get('what', 'no reason is known.')}"
+    return f"{told} {error['fix']}" if error.get("fix") else told
 
 
 def _unbound(run: Run) -> Any:

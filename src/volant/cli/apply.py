@@ -31,7 +31,7 @@ def plan(ctx: typer.Context, file: File = Path("volant.yaml")) -> None:
     out = output_of(ctx)
     body = _read(file)
     with Client.of(options_of(ctx)) as client:
-        found = client.post("/loops/plan", body)
+        found = _plan(client, file, body)
     out.document(found, lambda: _render(out, found))
 
 
@@ -44,7 +44,7 @@ def apply(ctx: typer.Context, file: File = Path("volant.yaml")) -> None:
     out = output_of(ctx)
     body = _read(file)
     with Client.of(options_of(ctx)) as client:
-        found = client.post("/loops/plan", body)
+        found = _plan(client, file, body)
         loop = client.put(f"/loops/{found['loop']}", body)
 
     def render() -> None:
@@ -57,6 +57,19 @@ def apply(ctx: typer.Context, file: File = Path("volant.yaml")) -> None:
             out.note(f"Give it data: volant data push {dataset} FILE")
 
     out.document(loop, render)
+
+
+def _plan(client: Client, file: Path, body: dict[str, Any]) -> dict[str, Any]:
+    """What applying would do. The server tells of a volant.yaml; here it has its own name."""
+    try:
+        return client.post("/loops/plan", body)
+    except InvalidInput as error:
+        told = error.details.get("file")
+        if told is None:
+            raise
+        details = {**error.details, "file": str(file)}
+        what = error.what.replace(f"{told}:", f"{file}:").replace(f"{told} has", f"{file} has")
+        raise InvalidInput(what, error.fix, code=error.error_code, details=details) from error
 
 
 def _read(file: Path) -> dict[str, Any]:

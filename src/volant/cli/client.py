@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 from volant.cli.options import Options
 from volant.errors import (
@@ -59,6 +60,15 @@ def read_server(home: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and "url" in found else {}
+
+
+def named(name: str) -> str:
+    """`name` as one segment of a path. Raises `InvalidInput` when it can't be one."""
+    if name in ("", ".", "..") or "/" in name:
+        raise InvalidInput(
+            f"{name!r} can't be a name.", "Give a name as the lists show it.", code="bad_name"
+        )
+    return quote(name, safe="")
 
 
 def not_running(where: Path | str) -> Unavailable:
@@ -145,7 +155,7 @@ class Client:
         """Stream `file` into staging; `sent` hears of every block's bytes."""
         return self._call(
             "POST",
-            f"/datasets/{dataset}/uploads",
+            f"/datasets/{named(dataset)}/uploads",
             params={"filename": file.name},
             content=_read(file, sent),
             headers={

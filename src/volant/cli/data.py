@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from volant.cli import exits
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -56,7 +56,7 @@ def push(
             "uploads": uploads,
             "options": {key: value for key, value in options.items() if value is not None},
         }
-        pushed = client.post(f"/datasets/{name}/pushes", {**body, "key": key})
+        pushed = client.post(f"/datasets/{named(name)}/pushes", {**body, "key": key})
         _await(client, out, pushed, wait)
 
 
@@ -78,7 +78,7 @@ def release(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         body = {"push": push_id, "rows": rows or None, "force": force}
-        _await(client, out, client.post(f"/datasets/{name}/release", body), wait)
+        _await(client, out, client.post(f"/datasets/{named(name)}/release", body), wait)
 
 
 def _await(client: Client, out: Output, pushed: dict[str, Any], wait: bool) -> None:
@@ -145,7 +145,8 @@ def _render(out: Output, pushed: dict[str, Any]) -> None:
         done = paint("Rejected", "red", out.color)
         out.raw(f"{done}: {clean(pushed['reason'] or 'no reason was given')}")
     if held:
-        out.line(f"{held} rows are in quarantine:", "yellow")
+        rows = "1 row is" if held == 1 else f"{held} rows are"
+        out.line(f"{rows} in quarantine:", "yellow")
         for reason, count in sorted(pushed["reasons"].items(), key=lambda each: -each[1]):
             out.line(f"  {count:>6}  {reason}")
         out.line(f"See them: volant data quarantine {name} --push {pushed['id']}", "dim")
@@ -183,10 +184,10 @@ def show(
     """Show a dataset: its contract and its first rows."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.get(f"/datasets/{name}")
+        found = client.get(f"/datasets/{named(name)}")
         sample: dict[str, Any] | None = None
         if rows and found["latest_version"] is not None:
-            sample = client.get(f"/datasets/{name}/rows", version=version, limit=rows)
+            sample = client.get(f"/datasets/{named(name)}/rows", version=version, limit=rows)
     out.document({**found, "sample": sample}, lambda: _show(out, found, sample))
 
 
@@ -238,7 +239,7 @@ def versions(
     """List a dataset's versions, newest first."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.pages(f"/datasets/{name}/versions", limit)
+        found = client.pages(f"/datasets/{named(name)}/versions", limit)
     rows = [
         (
             str(each["version"]),
@@ -264,7 +265,7 @@ def quarantine(
     """Show rows that broke the contract, as they came, with the reasons."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.get(f"/datasets/{name}/quarantine", push=push_id, limit=limit)
+        found = client.get(f"/datasets/{named(name)}/quarantine", push=push_id, limit=limit)
     rows = [
         (
             str(each["id"]),

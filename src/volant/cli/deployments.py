@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -47,7 +47,7 @@ def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The deplo
     """Show one deployment: address, revisions, replicas."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.get(f"/deployments/{name}")
+        found = client.get(f"/deployments/{named(name)}")
     out.document(found, lambda: _render(out, found))
 
 
@@ -98,5 +98,5 @@ def delete(
     """End a deployment. Its model's versions stay."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        client.delete(f"/deployments/{name}")
+        client.delete(f"/deployments/{named(name)}")
     out.document({"deleted": name}, lambda: out.line(f"Deleted deployment {name}."))

@@ -9,7 +9,8 @@ import typer
 
 from volant.cli.lazy import new_app
 from volant.cli.output import output_of
-from volant.errors import Conflict, InvalidInput, Unavailable
+from volant.cli.upload import check_files
+from volant.errors import Conflict, InvalidInput
 
 app = new_app()
 
@@ -28,6 +29,12 @@ def init(
     dataset: Annotated[
         str | None, typer.Option(help="The dataset's name; the loop's when absent.")
     ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(metavar="csv|parquet|jsonl", help="By the file's name when absent."),
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="A CSV's; guessed when absent.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="The text's; UTF-8 when absent.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
     ] = Path("volant.yaml"),
@@ -41,15 +48,15 @@ def init(
             "Give another file with --output, or --force.",
             code="file_exists",
         )
-    if not source.is_file():
-        raise InvalidInput(f"There is no file {source}.", "Give a file of data with --from.")
+    check_files([source])
     from volant.actions import init_loop
 
-    text = init_loop(source, target, name, dataset)
+    options = {"format": input_format, "delimiter": delimiter, "encoding": encoding}
+    text = init_loop(source, target, name, dataset, options)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise Unavailable(
+        raise InvalidInput(
             f"{output} can't be written: {error.strerror}.", "Give another file with --output."
         ) from error
 

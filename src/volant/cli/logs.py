@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -48,7 +48,7 @@ def logs(
 def _lines(client: Client, run_id: str, step: str | None, follow: bool) -> Iterator[dict[str, Any]]:
     after: str | None = None
     while True:
-        found = client.get(f"/runs/{run_id}/logs", step=step, after=after)
+        found = client.get(f"/runs/{named(run_id)}/logs", step=step, after=after)
         yield from found["lines"]
         after = found["after"]
         if found["done"] and not found["lines"]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import output_of
@@ -54,7 +54,7 @@ def show(ctx: typer.Context, name: Name) -> None:
     """Print a loop's file as it was applied."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        loop = client.get(f"/loops/{name}")
+        loop = client.get(f"/loops/{named(name)}")
     out.document(loop, lambda: out.line(loop["source"].rstrip("\n")))
 
 
@@ -63,5 +63,5 @@ def delete(ctx: typer.Context, name: Name) -> None:
     """Delete a loop. Its data, runs, models and deployment stay."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        client.delete(f"/loops/{name}")
+        client.delete(f"/loops/{named(name)}")
     out.document({"deleted": name}, lambda: out.line(f"Deleted loop {name}."))

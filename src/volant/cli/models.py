@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -26,7 +26,7 @@ def models(
         return
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.pages(f"/models/{model}/versions" if model else "/models", limit)
+        found = client.pages(f"/models/{named(model)}/versions" if model else "/models", limit)
     columns = ("model", "version", "stage", "metrics", "data", "made")
     out.document(
         found,
@@ -57,7 +57,7 @@ def show(
     """Show one version: stage, metrics, signature, lineage, files."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.get(f"/models/{name}/versions/{version}")
+        found = client.get(f"/models/{named(name)}/versions/{named(version)}")
     out.document(found, lambda: _render(out, found))
 
 

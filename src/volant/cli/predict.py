@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from volant.cli.client import Client, find_server
+from volant.cli.client import Client, find_server, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -59,7 +59,7 @@ def predict(
     options = options_of(ctx)
     url, token = find_server(options)
     with Client(url, token) as client:
-        deployment = client.get(f"/deployments/{name}")
+        deployment = client.get(f"/deployments/{named(name)}")
         fields = _inputs(client, deployment)
     deployment["infer_url"] = _reachable(deployment["infer_url"], url)
     rows = _rows(row) if row else _file_rows(file) if file else iter(())
@@ -228,7 +228,7 @@ def _infer(
         ) from error
     if answer.is_success:
         return _unpacked(answer.json()["outputs"], len(rows))
-    raise _refusal(answer, url)
+    raise _refusal(answer, url, deployment["model"])
 
 
 def _unpacked(outputs: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -243,14 +243,14 @@ def _unpacked(outputs: list[dict[str, Any]], count: int) -> list[dict[str, Any]]
     return found
 
 
-def _refusal(answer: httpx.Response, url: str) -> VolantError:
+def _refusal(answer: httpx.Response, url: str, model: str) -> VolantError:
     try:
         what = str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
         what = f"{url} answered {answer.status_code} {answer.reason_phrase}."
     if answer.status_code >= 500:
         return Unavailable(what, "Try again; `volant deployments` tells what answers there.")
-    return InvalidInput(what, "See what the model wants: volant models show NAME")
+    return InvalidInput(what, f"See what the model wants: volant models show {model}")
 
 
 def _render(out: Output, answers: list[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import output_of
@@ -29,7 +29,7 @@ def run(
     """Run a loop now, without waiting for one of its triggers."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        started = client.post(f"/loops/{loop}/runs")
+        started = client.post(f"/loops/{named(loop)}/runs")
         if not wait:
             hint = f"volant runs show {started['id']} --watch"
             out.document(started, lambda: out.line(f"Started {started['id']}. Watch it: {hint}"))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import output_of
@@ -30,6 +30,8 @@ def runs(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         found = client.pages("/runs", limit, loop=loop)
+        if loop and not found["items"]:
+            client.get(f"/loops/{named(loop)}")  # says so if there is none
     columns = ("run", "of", "status", "step", "started", "took")
     out.document(
         found,
@@ -67,7 +69,7 @@ def show(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         if not follow:
-            view = client.get(f"/runs/{run_id}")
+            view = client.get(f"/runs/{named(run_id)}")
             out.document(view, lambda: render(view, out))
             return
         last = watch(client, out, run_id)
@@ -90,7 +92,7 @@ def resume(ctx: typer.Context, run_id: RunId) -> None:
 def _changed(ctx: typer.Context, run_id: str, verb: str, done: str) -> None:
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        view = client.post(f"/runs/{run_id}/{verb}")
+        view = client.post(f"/runs/{named(run_id)}/{verb}")
     out.document(view, lambda: out.line(f"{done} {run_id}."))
 
 
@@ -112,7 +114,7 @@ def retry(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         started = client.post(
-            f"/runs/{run_id}/retry", {"from_step": from_step} if from_step else None
+            f"/runs/{named(run_id)}/retry", {"from_step": from_step} if from_step else None
         )
     hint = f"volant runs show {started['id']} --watch"
     out.document(started, lambda: out.line(f"Started {started['id']}. Watch it: {hint}"))

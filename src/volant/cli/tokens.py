@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import output_of
@@ -67,5 +67,5 @@ def revoke(ctx: typer.Context, token_id: Annotated[str, typer.Argument(help="Its
     """Revoke a token: from now on it opens nothing."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        client.delete(f"/tokens/{token_id}")
+        client.delete(f"/tokens/{named(token_id)}")
     out.document({"revoked": token_id}, lambda: out.line(f"Revoked {token_id}."))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from volant.cli import exits
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.output import Output
 from volant.cli.text import STATUS_COLORS, clean, pairs, took
 
@@ -50,7 +50,7 @@ def watch(client: Client, out: Output, run_id: str) -> View:
 
 def _views(client: Client, run_id: str) -> Iterator[View]:
     while True:
-        view = client.get(f"/runs/{run_id}")
+        view = client.get(f"/runs/{named(run_id)}")
         yield view
         if ended(view):
             return

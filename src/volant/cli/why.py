@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from volant.cli.client import Client
+from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -25,7 +25,7 @@ def why(
     """Why the platform did what it did: every decision, newest first."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.pages(f"/loops/{name}/decisions", limit)
+        found = client.pages(f"/loops/{named(name)}/decisions", limit)
     out.document(found, lambda: _render(out, name, found["items"]))
 
 

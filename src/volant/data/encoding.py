@@ -64,7 +64,7 @@ def utf8_text(data: pa.Buffer, name: str, encoding: str | None) -> Text:
     western = _western(text, bad) if encoding is None else None
     if western is None:
         raise _not_text(data, name, "UTF-8", start + bad)
-    warning = f"{name} isn't UTF-8: it was read as cp1252 (give the option encoding if it isn't)."
+    warning = f"{name} isn't UTF-8: it was read as cp1252 (give --encoding if it isn't)."
     return _checked(Text(western, (warning,)), name)
 
 
@@ -89,7 +89,7 @@ def _checked(text: Text, name: str) -> Text:
     if at >= 0:
         raise InvalidInput(
             f"{name} isn't text: it holds a zero byte at offset {at}.",
-            "Give the option encoding=utf-16 if it is such text; else export it as CSV.",
+            "Give --encoding utf-16 if it is such text; else export it as CSV.",
             code="file_not_text",
             details={"offset": at},
         )
@@ -137,8 +137,8 @@ def _not_text(data: pa.Buffer, name: str, encoding: str, offset: int) -> Invalid
     return InvalidInput(
         f"{name} isn't {encoding} text: byte 0x{bytes(data[offset : offset + 1]).hex()} at offset"
         f" {offset} (line {line}).",
-        "Save it as UTF-8, or name its encoding with the option encoding, for instance"
-        " encoding=latin-1.",
+        "Save it as UTF-8, or name its encoding: --encoding latin-1 (in the API, the option"
+        " encoding).",
         code="file_encoding",
         details={"offset": offset, "line": line, "encoding": encoding},
     )

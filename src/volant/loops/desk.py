@@ -178,9 +178,10 @@ class LoopDesk:
             self._datasets.set_contract(stored.name, declared)
 
     def _warnings(self, spec: LoopSpec, dataset: Dataset) -> list[str]:
+        found = self._unlike(dataset)
         if spec.data.contract is None:
-            return []
-        found = fit.warnings(spec.data.contract, dataset)
+            return found
+        found += fit.warnings(spec.data.contract, dataset)
         for other in self._loops.list():
             theirs = other.spec.data
             if other.name == spec.name or theirs.dataset != dataset.name:
@@ -191,6 +192,14 @@ class LoopDesk:
                     f"the one applied last holds."
                 )
         return found
+
+    def _unlike(self, dataset: Dataset) -> list[str]:
+        """A word on a dataset that isn't there yet, though one of a like name is."""
+        known = [each.name for each in self._datasets.list()]
+        guess = None if dataset.name in known else nearest(dataset.name, known)
+        if guess is None:
+            return []
+        return [f"There is no dataset {dataset.name} yet, but there is {guess}: is that meant?"]
 
     def _read_code(self, spec: LoopSpec, code: bytes | None) -> _Code | None:
         call = spec.train.call

@@ -19,6 +19,7 @@ from volant.domain.loop import (
     TriggerSpec,
 )
 from volant.domain.metric import GREATER_IS_BETTER, TASK_METRICS
+from volant.errors import InvalidInput
 from volant.loops.columns import contract_of
 from volant.loops.cron import why_not
 from volant.loops.nodes import document
@@ -29,7 +30,7 @@ FILE = "volant.yaml"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
-_NAME_FIX = "Use 1 to 63 lower-case letters, digits, - and _, a letter or digit first and last."
+NAME_FIX = "Use 1 to 63 lower-case letters, digits, - and _, a letter or digit first and last."
 _CALL_FIX = 'Write "module:function", for example "train:fit" for fit in train.py.'
 _DAY = 86_400.0
 _MEBIBYTE = 2**20
@@ -56,6 +57,12 @@ class _Mention(NamedTuple):
     metric: str
     node: Node
     path: str
+
+
+def check_name(name: str, what: str) -> None:
+    """Raises `InvalidInput` when `name` can't name a loop or a dataset."""
+    if NAME.fullmatch(name) is None:
+        raise InvalidInput(f"{what} {name[:80]!r} can't be a name.", NAME_FIX, code="bad_name")
 
 
 def parse(text: str, file: str = FILE) -> LoopSpec:
@@ -114,7 +121,7 @@ class _Parse:
     def _name(self, section: Section, key: str) -> str:
         name = section.text(key)
         if name is not None and NAME.fullmatch(name) is None:
-            section.bad(key, f"{section.at(key)} {name[:80]!r} can't be a name.", _NAME_FIX)
+            section.bad(key, f"{section.at(key)} {name[:80]!r} can't be a name.", NAME_FIX)
         return name or ""
 
     def _data(self, top: Section) -> DataSpec:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from volant.domain.loop import ReplicaSpec
-from volant.errors import VolantError, from_dict
+from volant.errors import Unavailable, VolantError, from_dict
 from volant.serving.apology import Apology
 from volant.serving.replica_handle import ReplicaHandle, ReplicaState, ServedVersion
 from volant.serving.scale import Demand, backoff_s, wanted_replicas
@@ -25,6 +25,7 @@ BACKLOG = 4096
 _BIND_AGAIN_S = 0.5
 _HOPELESS = 3  # failures in a row, after which waiting clients are told so
 _SETTLED_S = 10.0  # a replica that served this long has proven itself
+_CANDIDATE_LOSSES = 3  # a killed process says nothing of its model; this often, it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Served:
         self._patience = patience
         self._live: ServedVersion | None = desired.live
         self._candidate: ServedVersion | None = None
+        self._candidate_losses = 0
         self._listening: socket.socket | None = None
         self._watched = False
         self._apology = Apology()
@@ -111,6 +113,7 @@ class Served:
         """Have one replica of `version` ready, without traffic."""
         if self._candidate is None or self._candidate.revision != version.revision:
             self._candidate = version
+            self._candidate_losses = 0
 
     def abandon(self, revision: int) -> None:
         """The candidate won't go live."""
@@ -182,12 +185,20 @@ class Served:
             return
         problem = handle.error or "Its process ended without a word; see the deployment's log."
         if self._is_candidate(handle):
-            self._candidate = None
-            self._around.outcome(handle.version, problem)
+            self._candidate_gone(handle.version, problem, lost=handle.error is None)
             return
         if handle.ready_at is not None and now - handle.ready_at > _SETTLED_S:
             self._failures = 0
         self._failed(problem, now)
+
+    def _candidate_gone(self, version: ServedVersion, problem: str, *, lost: bool) -> None:
+        """Refuse it; but one that was lost by no fault of its model is started again."""
+        if lost:
+            self._candidate_losses += 1
+            if self._candidate_losses < _CANDIDATE_LOSSES:
+                return
+        self._candidate = None
+        self._around.outcome(version, problem)
 
     def _failed(self, problem: str, now: float) -> None:
         self._failures += 1
@@ -298,8 +309,8 @@ class Served:
         try:
             self._launch(version, listening)
         except (VolantError, OSError) as error:
-            self._candidate = None
-            self._around.outcome(version, f"It can't be started: {error}")
+            lost = isinstance(error, Unavailable)  # its zygote was, while it started
+            self._candidate_gone(version, f"It can't be started: {error}", lost=lost)
 
     def _settle_wanted(self, now: float) -> None:
         active = [h for h in self._active() if h.state is ReplicaState.READY]

@@ -71,5 +71,6 @@ def find_dataset(connection: sa.Connection, name: str) -> Dataset:
     """The stored dataset. Raises `NotFound`."""
     row = one(connection, sa.select(*columns(datasets)).where(datasets.c.name == name))
     if row is None:
-        raise missing("dataset", name)
+        names = connection.execute(sa.select(datasets.c.name)).scalars()
+        raise missing("dataset", name, names)
     return record(Dataset, row)

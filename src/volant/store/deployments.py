@@ -56,5 +56,6 @@ def find_deployment(connection: sa.Connection, name: str, *, lock: bool = False)
     statement = sa.select(*columns(deployments)).where(deployments.c.name == name)
     row = one(connection, statement.with_for_update() if lock else statement)
     if row is None:
-        raise missing("deployment", name)
+        names = connection.execute(sa.select(deployments.c.name)).scalars()
+        raise missing("deployment", name, names)
     return record(Deployment, row)

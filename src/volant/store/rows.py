@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -22,11 +23,13 @@ _SHOW = {
 }
 
 
-def missing(noun: str, name: object) -> NotFound:
-    """The error for a `noun` that isn't stored."""
+def missing(noun: str, name: object, known: Iterable[str] = ()) -> NotFound:
+    """The error for a `noun` that isn't stored; names the one of `known` that it is like."""
+    near = get_close_matches(str(name)[:200], list(known), n=1)
+    show = _SHOW.get(noun, "Check its name.")
     return NotFound(
         f"There is no {noun} {name!r}.",
-        _SHOW.get(noun, "Check its name."),
+        f"Did you mean {near[0]}? {show}" if near else show,
         details={"noun": noun, "name": str(name)},
     )
 

@@ -34,6 +34,10 @@ class Costs:
         )
         self._dearest = max(self._dearest, seconds / rows)
 
+    def knows(self, candidate: Candidate) -> bool:
+        """Whether a fit of its family was seen."""
+        return candidate.family in self._rates
+
     def predict(self, candidate: Candidate, rows: int) -> float:
         """Seconds that fitting `candidate` on `rows` rows will take, with a margin;
         0 when nothing was fitted yet."""

@@ -152,8 +152,9 @@ class Search:
         return self.costs.predict(candidate, len(folds[0][0]))
 
     def _reserve(self, candidate: Candidate) -> float:
-        """The final fit's cost, if this candidate or the best one so far wins."""
-        mine = self.final_cost(candidate)
+        """The final fit's cost, if this candidate or the best one so far wins. A family
+        not seen yet asks for nothing: its first fold will tell."""
+        mine = self.final_cost(candidate) if self.costs.knows(candidate) else 0.0
         return max(mine, self.final_cost(self.ranked()[0].candidate)) if self.outcomes else mine
 
     def _measure(

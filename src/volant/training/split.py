@@ -61,7 +61,7 @@ def split(inputs: Mapping[str, Any], tables: Tables, context: StepContext) -> di
             code="holdout_of_other_target",
         )
     task = infer_task(rows.column(target), _task_wanted(inputs, frozen))
-    _check_target(rows, target, task)
+    check_target(rows, target, task)
     features_of(rows, target)
     if frozen is None:
         frozen = _freeze(inputs, rows, task)
@@ -157,10 +157,17 @@ def _usable_rows(rows: pa.Table, target: str, dataset: str) -> pa.Table:
     return kept
 
 
-def _check_target(rows: pa.Table, target: str, task: str) -> None:
+def check_target(rows: pa.Table, target: str, task: str) -> None:
+    """Raises `InvalidInput` unless the target, which is null nowhere, has two values."""
     values = target_of(rows, target, task)
     if len(np.unique(values)) > 1:
         return
+    if not len(values):
+        raise InvalidInput(
+            f"The target {target!r} is null in every row.",
+            "Choose another target, or give rows that have it.",
+            code="target_null",
+        )
     only = repr(values[0].item() if isinstance(values[0], np.generic) else values[0])
     noun = "class" if task == "classification" else "value"
     raise InvalidInput(

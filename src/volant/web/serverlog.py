@@ -43,6 +43,9 @@ def configure(path: Path, *, terminal: bool, verbose: bool = False) -> None:
     if terminal:
         console = logging.StreamHandler(sys.stderr)
         console.setLevel(logging.WARNING)
+        # What the engine's library says is for the file: what matters of it reaches a
+        # person as an error of ours, without a traceback.
+        console.addFilter(lambda record: record.name.partition(".")[0] != "dbos")
         console.setFormatter(_formatter(structlog.processors.KeyValueRenderer(key_order=["event"])))
         handlers.append(console)
     root = logging.getLogger()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +106,14 @@ class RunDesk:
         if state.status not in TERMINAL:
             raise Conflict(
                 f"Run {run_id} is {state.status.value}.",
-                f"Wait for its end, or stop it first: volant cancel {run_id}",
+                f"Wait for its end, or stop it first: volant runs cancel {run_id}",
                 details={"run": run_id, "status": state.status.value},
             )
         if from_step is None and state.status is RunStatus.SUCCEEDED:
             raise Conflict(
                 f"Run {run_id} has succeeded: there is nothing to repeat.",
                 "Name the step to begin from:"
-                f" volant retry {run_id} --from {run.workflow.steps[0].name}",
+                f" volant runs retry {run_id} --from {run.workflow.steps[0].name}",
                 details={"run": run_id, "status": state.status.value},
             )
         again = replace(
@@ -151,7 +152,7 @@ class RunDesk:
             known = [run.id for run in newest]
             raise NotFound(
                 f"There is no run {run_id!r}.",
-                nearest(run_id, known) if known else "No run has been started yet.",
+                _like(run_id, known) if known else "No run has been started yet.",
                 details={"run": run_id},
             ) from error
 
@@ -187,6 +188,12 @@ def finished_event(
             "error": dict(error) if error else None,
         },
     )
+
+
+def _like(run_id: str, known: Sequence[str]) -> str:
+    near = get_close_matches(run_id[:200], known, n=1, cutoff=0.9)  # ids are alike anyway
+    show = "`volant runs` lists them."
+    return f"Did you mean {near[0]}? {show}" if near else show
 
 
 def _check_step(run: Run, step: str) -> None:

@@ -20,6 +20,15 @@ LOCK_WAIT_MS = 30_000  # the busy timeout that DBOS sets for engines of its own
 logging.getLogger("dbos").addHandler(logging.NullHandler())
 
 
+# By what SQLite says; runs.db lies in the home.
+_FIXES = {
+    "locked": "Close the other program that has runs.db open, then try again.",
+    "readonly": "Make runs.db and its folder writable for the user that runs Volant.",
+    "not a database": "Put a backup of runs.db back, or move it away to start anew.",
+    "malformed": "Put a backup of runs.db back, or move it away to start anew.",
+}
+
+
 class Halt(BaseException):
     """This process stops working on runs. Not an `Exception`, so that neither DBOS nor
     a step takes it for an outcome: the work stays pending, for the next launch."""
@@ -87,9 +96,10 @@ def translated() -> Generator[None]:
             raise ResourceExhausted(
                 "No space is left for the runs' database.", "Free some space and try again."
             ) from error
+        fix = "See that it is reachable and writable, then try again."
         raise Unavailable(
             f"The runs' database can't be used now: {text}.",
-            "See that it is reachable and writable, then try again.",
+            next((told for sign, told in _FIXES.items() if sign in text), fix),
         ) from error
 
 

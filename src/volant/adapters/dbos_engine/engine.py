@@ -223,9 +223,9 @@ class DbosEngine:
             before = self.states([run_id])[run_id].status
         raise Conflict(
             f"Run {run_id} has ended already: it is {before.value}.",
-            "There is nothing to cancel; start it anew with `volant retry`."
+            "There is nothing to cancel; start it anew with `volant runs retry`."
             if before is not RunStatus.CANCELLED
-            else "Go on with it with `volant resume`.",
+            else "Go on with it with `volant runs resume`.",
             details={"run": run_id, "status": before.value},
         )
 
@@ -239,7 +239,7 @@ class DbosEngine:
         if status not in (RunStatus.CANCELLED, RunStatus.FAILED):
             raise Conflict(
                 f"Run {run_id} is {status.value}; only a cancelled or failed run can go on.",
-                "Start it anew with `volant retry`."
+                "Start it anew with `volant runs retry`."
                 if status is RunStatus.SUCCEEDED
                 else "Wait for its end, or cancel it first.",
                 details={"run": run_id, "status": status.value},

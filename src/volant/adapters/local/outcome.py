@@ -93,7 +93,7 @@ def _stopped(job: Job, stop: Stop) -> _Verdict:
     if stop is Stop.CANCELLED:
         error = StepFailed(
             f"Step {job.step} was cancelled.",
-            f"Go on with it: volant resume {job.run_id}",
+            f"Go on with it: volant runs resume {job.run_id}",
             code="cancelled",
         )
         return JobStatus.CANCELLED, error, None
@@ -110,7 +110,7 @@ def _stopped(job: Job, stop: Stop) -> _Verdict:
 def _lost(job: Job, why: str) -> VolantError:
     return Unavailable(
         f"Step {job.step} was lost: {why}.",
-        f"Nothing is wrong with the step itself; run it again: volant retry {job.run_id}",
+        f"Nothing is wrong with the step itself; run it again: volant runs retry {job.run_id}",
         code="job_lost",
     )
 
