@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in FIGURES:
             print(f"{name:16} {_module(name).TITLE}")
         return 0
+    # Our own source changes; its bytecode shall be written once, not compiled at every start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     lines: list[Line] = []
     failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="volant-bench-", dir=options.dir) as folder:
@@ -40,10 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(machine.text(before), flush=True)
         if machine.busy(before):
             print("WARNING: the machine is busy; figures taken now say little.", flush=True)
+        if not machine.compiled():
+            print("WARNING: the libraries aren't compiled; every start pays for it.", flush=True)
         for name in options.figures or FIGURES:
             lines += _measure(name, Path(folder), options.quick, failed)
         after = machine.facts(Path(folder))
-    print(f"\n{table(lines)}")
+    print(f"\n{table(lines)}\n\nload at the end: {after['load'][0]:.2f}")
     if options.json:
         report = {
             "time": datetime.now(UTC).isoformat(),

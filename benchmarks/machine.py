@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import time
@@ -30,10 +31,18 @@ def busy(machine: Mapping[str, Any]) -> bool:
     return machine["load"][0] > 0.3 * machine["cores"]
 
 
+def compiled() -> bool:
+    """Whether the installed libraries' bytecode is there: without it every start compiles them."""
+    import sqlalchemy
+
+    return Path(importlib.util.cache_from_source(sqlalchemy.__file__)).exists()
+
+
 def text(machine: Mapping[str, Any]) -> str:
     load = " ".join(f"{value:.2f}" for value in machine["load"])
     return (
-        f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, load {load},"
+        f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB,"
+        f" load {load},"
         f" Linux {machine['kernel']}, Python {machine['python']}, {machine['file_system']}"
     )
 
@@ -80,7 +89,9 @@ def pss_mb(pid: int) -> float:
             rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
         except OSError:
             continue
-        total += sum(int(l.split()[1]) for l in rollup.splitlines() if l.startswith("Pss:"))
+        total += sum(
+            int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
+        )
     return total * 1024 / 1e6
 
 

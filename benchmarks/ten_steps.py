@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.durable_step import commit_ms
 from benchmarks.engine_bench import chains
 from benchmarks.line import Line, Samples
 from volant.actions import PROFILES
@@ -31,12 +32,16 @@ def measure(work: Path, *, quick: bool) -> list[Line]:
     forks = Samples(
         _floor(modules, steps, times), f"{steps} × os.fork and wait, in a process of the same size"
     )
+    commits = Samples(
+        [commit_ms(work / f"floor-{i}.db", steps) * steps / 1000 for i in range(times)],
+        f"{steps} SQLite commits, same pragmas",
+    )
     starts = Samples(
         [_subprocesses(steps) for _ in range(1 if quick else 5)],
         f"{steps} × subprocess `python -c pass`, nothing imported, nothing durable",
     )
     return [
-        Line(f"{steps}-step run, in process", "s", Samples(direct), forks, starts),
+        Line(f"{steps}-step run, in process", "s", Samples(direct), commits),
         Line(f"{steps}-step run, forked steps", "s", Samples(forked), forks, starts),
     ]
 

@@ -239,17 +239,17 @@ _API_HEAD = """\
 The address is the one that `volant up` prints, then `/api/v1`. The command line is a client of this
 API and has no other way in. `GET /api/v1/openapi.json` answers the OpenAPI document.
 
-**Token.** Every route but `/health` wants `Authorization: Bearer TOKEN`. The first token lies in the
-home folder, in the file `token`. A route names the permission that it needs, and the least role that
-has it; see [Operating](operating.md#tokens-and-roles).
+**Token.** Every route but `/health` wants `Authorization: Bearer TOKEN`. The first token lies in
+the home folder, in the file `token`. A route names the permission that it needs, and the least role
+that has it; see [Operating](operating.md#tokens-and-roles).
 
 **Pages.** Lists take `?limit=` (1 to 500) and `?before=`, and answer `{"items": […], "next": …}`,
 newest first. Give `next` as `before` for the following page; it is null at the end.
 
 **Errors** are problem details (RFC 9457, `application/problem+json`) with `type`, `title`,
-`status`, `detail`, and Volant's `code`, `fix`, `details` and `request_id`. `code` names the error for
-programs, `fix` says what to do. The header `X-Request-Id`, yours or one made for you, is in every
-answer and in the server's log."""
+`status`, `detail`, and Volant's `code`, `fix`, `details` and `request_id`. `code` names the error
+for programs, `fix` says what to do. The header `X-Request-Id`, yours or one made for you, is in
+every answer and in the server's log."""
 
 
 def demo_svg() -> str:

@@ -21,7 +21,14 @@ Inputs = Mapping[str, Any]
 # What each zygote imports before its first fork, in this order.
 PROFILES: dict[str, tuple[str, ...]] = {
     "serve": ("numpy", "onnxruntime", "httptools", "uvloop", "orjson", "volant.serving.replica"),
-    "data": ("pyarrow", "pyarrow.csv", "pyarrow.parquet", "deltalake", "volant.data.ingest"),
+    "data": (
+        "pyarrow",
+        "pyarrow.csv",
+        "pyarrow.parquet",
+        "deltalake",
+        "volant.data.ingest",
+        "volant.training.split",
+    ),
     "train": (
         "pyarrow",
         "pyarrow.parquet",

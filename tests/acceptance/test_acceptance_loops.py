@@ -22,6 +22,7 @@ from platform_process import (
     write_csv,
 )
 
+pytestmark = pytest.mark.timeout(400)  # for a busy machine: alone, each takes seconds
 TALL = {"height": 2.0, "weight": 0.0, "age": 0.0}
 
 
@@ -284,7 +285,7 @@ def test_bad_data_is_refused_with_a_reason(platform):
         file.write(loop_file("typo").replace("target:", "tagret:"))
     refused = platform.cli("plan", platform.folder / "typo.yaml", code=2)
     assert "tagret" in refused.err
-    assert "volant.yaml:5:3: data.tagret is not a key" in refused.err
+    assert "typo.yaml:5:3: data.tagret is not a key" in refused.err
 
 
 def test_csv_rows_are_kept_as_they_came(platform):

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from platform_process import COLUMNS, listening, table, wait_for, write_csv
 
+pytestmark = pytest.mark.timeout(400)  # for a busy machine: alone, each takes seconds
+
 
 @pytest.fixture
 def user(platforms):
@@ -88,7 +90,7 @@ def test_the_quick_start_by_hand(user):
     assert why.count("fired") == 3
     assert "No changes: loop wine is as the file says." in volant("plan").out
     loop.write_text(loop.read_text().replace("budget: 1s", "budget: 2s"))
-    assert "1 → 2" in volant("plan").out
+    assert "train.automl.budget: 1s → 2s" in volant("plan").out
 
     ports = platform.ports()
     platform.disconnect()
@@ -100,17 +102,16 @@ def test_the_quick_start_by_hand(user):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_demo_tells_its_story_and_leaves_nothing_behind(platforms):
     platform = platforms()
     told = platform.shell("demo", timeout_s=240).out
     assert "150 rows are version 1 of biopsies" in told
     assert "4 rows broke the contract" in told
-    assert "Gate: there is no champion yet to compare with." in told
+    assert "no champion yet" in told
     assert told.count("✗ Refused: ") >= 1
     assert ", 0 failed" in told
     assert "Everything was stopped and removed." in told
-    assert not platform.family()
+    wait_for("its last process to be gone", lambda: not platform.family(), 10)
     assert not list(platform.temp.iterdir())
     assert not (platform.folder / ".volant").exists()
     assert [path.name for path in platform.folder.iterdir()] == ["tmp"]

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 from platform_process import Platform, listening, loop_file, table, wait_for, write_csv
 
+pytestmark = pytest.mark.timeout(400)  # for a busy machine: alone, each takes seconds
 TALL = {"height": 2.0, "weight": 0.0, "age": 0.0}
 
 

@@ -12,8 +12,7 @@ from volant.adapters.dbos_engine.database import open_database
 from volant.adapters.dbos_engine.engine import DbosEngine
 from volant.adapters.dbos_engine.heartbeat import Heartbeat
 from volant.domain.run import RunStatus
-from volant.errors import Conflict, InvalidInput, StepFailed, Unavailable
-from volant.store.engine import dbos_engine
+from volant.errors import Conflict, InvalidInput, ResourceExhausted, StepFailed, Unavailable
 from volant.testing.engine_contract import (
     Runs,
     ScriptedExecutor,
@@ -220,8 +219,8 @@ def test_a_database_that_cannot_be_opened_is_unavailable(build, tmp_path):
     build(ScriptedExecutor()).launch()  # and the process isn't spoilt by it
 
 
-def test_an_engine_of_the_store_is_used_as_it_is(launch, runs, tmp_path):
-    engine = launch(ScriptedExecutor(), dbos_engine(tmp_path / "given.db"))
+def test_an_engine_that_is_given_is_used_as_it_is(launch, runs, tmp_path):
+    engine = launch(ScriptedExecutor(), open_database(f"sqlite:///{tmp_path}/given.db"))
     engine.start(runs.make("run-1", step("a")))
     assert await_state(engine, "run-1").status is RunStatus.SUCCEEDED
 
@@ -295,4 +294,34 @@ def test_a_living_worker_keeps_its_runs(tmp_path, launch, runs):
     peer.leave()
     go.set()
     assert await_state(engine, "run-1").status is RunStatus.SUCCEEDED
+    database.dispose()
+
+
+def test_work_goes_on_once_the_database_takes_writes_again(launch, runs, tmp_path):
+    """As after a full disk: the record of what was done can't be stored for a while."""
+    database = open_database(f"sqlite:///{tmp_path}/runs.db")
+    full = threading.Event()
+
+    @sa.event.listens_for(database, "before_cursor_execute")
+    def refuse(connection, cursor, statement, *_):
+        if full.is_set() and statement.startswith(("INSERT", "UPDATE")):
+            cause = sqlite3.OperationalError("database or disk is full")
+            raise sa.exc.OperationalError(statement, None, cause)
+
+    def fill(request):
+        full.set()
+        return {"done": len(executor.performed)}
+
+    executor = ScriptedExecutor(a=fill)
+    engine = launch(executor, database, mend_s=0.1)
+    engine.start(runs.make("run-1", step("a")))
+    await_true(full.is_set)
+    with pytest.raises(ResourceExhausted):
+        engine.start(runs.make("run-2", step("b")))
+    executor.scripts["a"] = lambda request: {"done": True}
+    full.clear()
+    assert await_state(engine, "run-1").status is RunStatus.SUCCEEDED
+    engine.start(runs.make("run-2", step("b")))
+    assert await_state(engine, "run-2").status is RunStatus.SUCCEEDED
+    engine.close()
     database.dispose()

@@ -17,6 +17,7 @@ from platform_process import loop_file, table, write_csv
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 KILLS = 50
+AT_ONCE = 6  # kills until a run ends: a step that is lost time after time fails, rightly
 ROWS = 40
 BROKEN = [["tall", 0.5, 0.5, "yes"]]
 LOOPS = {
@@ -24,9 +25,9 @@ LOOPS = {
     "duel": "gate: {champion: {better_by: -0.5}}\n",
     "strict": "",
 }
-# How often each kind is chosen when there is one: the control plane's death ends all
-# others, and steps are short.
-WEIGHTS = {"control": 3, "step": 4, "zygote": 3, "replica": 2, "fork": 2}
+# How often each kind is drawn; a kind that doesn't run just then is drawn in vain. The
+# control plane's death ends all others, and steps and forks are short.
+WEIGHTS = {"control": 2, "step": 8, "zygote": 3, "replica": 2, "fork": 1}
 
 
 class Killer(threading.Thread):
@@ -37,6 +38,7 @@ class Killer(threading.Thread):
     def __init__(self, platform, seed, unit_s):
         super().__init__(daemon=True)
         self.hits = Counter()
+        self.since_a_run_ended = 0
         self.done = threading.Event()
         self.stop = threading.Event()
         self._platform = platform
@@ -45,21 +47,21 @@ class Killer(threading.Thread):
 
     def run(self):
         while self.hits.total() < KILLS:
-            if self.stop.wait(self._dice.uniform(0.05, 1.5) * self._unit_s):
+            if self.stop.wait(self._dice.uniform(0.0, 1.0) * self._unit_s):
                 return
             self._kill_one()
         self.done.set()
 
     def _kill_one(self):
-        family = [each for each in self._platform.family() if not each.kind.startswith("other")]
-        kinds = sorted({each.kind.partition("-")[0] for each in family})
-        if not kinds:
+        (kind,) = self._dice.choices([*WEIGHTS], [*WEIGHTS.values()])
+        found = [each for each in self._platform.family() if each.kind.startswith(kind)]
+        if not found or self.since_a_run_ended >= AT_ONCE:
             return
-        (kind,) = self._dice.choices(kinds, [WEIGHTS[each] for each in kinds])
-        victim = self._dice.choice([each for each in family if each.kind.startswith(kind)])
+        victim = self._dice.choice(found)
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim.pid, signal.SIGKILL)
             self.hits[victim.kind] += 1
+            self.since_a_run_ended += 1
 
 
 def deliveries(platform, loop, killer, count):
@@ -78,6 +80,7 @@ def deliveries(platform, loop, killer, count):
         assert push["status"] == "committed", push
         while ended_run(platform, loop, push["version"]) is None:
             yield
+        killer.since_a_run_ended = 0
 
 
 def test_killed_at_random_times_every_effect_is_there_once(platforms, capsys, record_property):
@@ -85,7 +88,7 @@ def test_killed_at_random_times_every_effect_is_there_once(platforms, capsys, re
     record_property("seed", seed)
     began = time.monotonic()
     platform = platforms().start()
-    unit_s = time.monotonic() - began
+    unit_s = min(max(time.monotonic() - began, 2.0), 6.0)
     for name, more in LOOPS.items():
         platform.apply(loop_file(name, more=more))
     count = Counter()
@@ -105,7 +108,7 @@ def test_killed_at_random_times_every_effect_is_there_once(platforms, capsys, re
             hits = ", ".join(f"{kind} {times}" for kind, times in sorted(killer.hits.items()))
             took = time.monotonic() - began
             print(f"\nVOLANT_CHAOS_SEED={seed}: {killer.hits.total()} kills ({hits});")
-            print(f"pushes: {dict(count)}; {took:.0f} s, one start takes {unit_s:.1f} s")
+            print(f"pushes: {dict(count)}; {took:.0f} s, a kill is tried every {unit_s / 2:.1f} s")
     assert killer.hits.total() == KILLS
     for loop in LOOPS:
         pushes = count[loop]

@@ -8,7 +8,10 @@ import pytest
 
 GUIDES = ("data", "training", "serving", "operating")
 
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("bash") is None, reason="no bash"),
+    pytest.mark.timeout(400),  # some dozen commands each; slow where much else runs
+]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])

@@ -17,7 +17,7 @@ import httpx
 from platform_process import ENDED, Died, Platform, Refused, outputs, question, statuses
 
 T = TypeVar("T")
-TRY_S = 120.0
+TRY_S = 240.0
 
 
 def stubborn(platform: Platform, call: Callable[[], T]) -> T:
@@ -65,7 +65,7 @@ def ended_run(platform: Platform, loop: str, version: int) -> dict[str, Any] | N
     for run in stubborn(platform, lambda: platform.get("/runs", loop=loop)["items"]):
         state = run["state"]
         if run["workflow"]["inputs"]["dataset_version"] == version and state["status"] in ENDED:
-            assert state["status"] == "succeeded", state
+            assert state["status"] == "succeeded", state["error"]
             return run
     return None
 

@@ -13,7 +13,7 @@ from volant.training.columns import TableInput, slots_of
 from volant.training.families import Candidate, Setting
 from volant.training.prepare import plan_preparation
 from volant.training.schema import features_of, target_of
-from volant.training.search import Problem, Search, folds_of, ranked
+from volant.training.search import Outcome, Problem, Search, folds_of, ranked
 
 
 class Ticking:
@@ -191,15 +191,22 @@ def test_a_fold_that_would_end_too_late_isnt_begun() -> None:
     assert clock.now == 6.0
 
 
-def test_complete_trials_rank_before_cut_ones() -> None:
-    task = problem(60, np.arange(60.0), "regression")
-    search = Search(task, score, Deadline.start(1e9, lambda: 0.0), lambda text: None, most_trials=5)
-    search.run()
-    order = ranked(search.outcomes, "rmse")
-    complete = [o.complete for o in order]
-    assert complete == sorted(complete, reverse=True)
-    values = [o.value for o in order if o.complete]
-    assert values == sorted(values)
+def outcome(number: int, *values: float, **named: Any) -> Outcome:
+    return Outcome(number, Candidate("linear", {}, 1.0), values, {}, **named)
+
+
+def test_trials_are_ranked_on_the_folds_that_they_share() -> None:
+    complete = outcome(0, 1.0, 2.0, 3.0, complete=True)
+    other = outcome(1, 2.0, 2.0, 2.1, complete=True)
+    # Worse than the best complete one on its two folds, though its mean is lower.
+    cut = outcome(2, 1.1, 2.1, complete=False)
+    better = outcome(3, 0.5, 1.6, complete=False)
+    thin = outcome(4, 0.1, complete=False, enough=False)
+    pruned = outcome(5, 0.0, complete=False, pruned=True)
+    found = ranked([pruned, thin, cut, other, complete, better], "rmse")
+    assert [o.number for o in found] == [3, 0, 1, 2, 4, 5]
+    assert [o.number for o in ranked([complete, other], "r2")] == [1, 0]
+    assert [o.number for o in ranked([pruned, cut], "rmse")] == [2, 5]
 
 
 def test_costs_are_learnt_by_family_and_scale_with_rows_and_weight() -> None:
@@ -208,7 +215,7 @@ def test_costs_are_learnt_by_family_and_scale_with_rows_and_weight() -> None:
     assert costs.predict(small, 1000) == 0.0
     costs.observe(small, 100, 1.0)
     assert costs.predict(small, 100) == pytest.approx(1.3)
-    assert costs.predict(Candidate("forest", {}, 20.0), 300) == pytest.approx(1.3 * 6)
+    assert costs.predict(Candidate("forest", {}, 20.0), 300) == pytest.approx(1.3 * 2 * 3**1.1)
     assert costs.predict(Candidate("forest", {}, 1.0), 100) == pytest.approx(1.3)
     assert costs.predict(Candidate("linear", {}, 1.0), 100) == pytest.approx(4.0)
 

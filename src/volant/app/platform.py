@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +20,7 @@ from volant.domain.event import LOOP_APPLIED, Event
 from volant.domain.job import Job, JobStatus
 from volant.domain.loop import Loop
 from volant.domain.run import Run
-from volant.errors import from_dict
+from volant.errors import VolantError, from_dict
 from volant.events.dispatcher import Dispatcher
 from volant.events.schedule import Schedule, next_at
 from volant.loops.desk import LoopDesk
@@ -147,6 +148,7 @@ class Platform:
             ids=self._ids,
             start=self._turns.start_ingest,
             read=self._read,
+            expect=self._expect_push,
         )
         self.loops = LoopDesk(
             loops=store.loops,
@@ -247,6 +249,13 @@ class Platform:
         self._dispatcher.wake()
         if event.type == LOOP_APPLIED:  # its data comes soon, and training's imports are slow
             self._warm()
+
+    def _expect_push(self, dataset: str) -> None:
+        """An upload has begun: import what its push will need while the bytes arrive."""
+        self._compute.warm("data")
+        with contextlib.suppress(VolantError):  # a guess about the future never fails an upload
+            if self._store.triggers.for_dataset(dataset):
+                self._compute.warm("train")
 
     def _warm(self) -> None:
         for profile in ("data", "train"):

@@ -37,7 +37,8 @@ Outputs = Mapping[str, Any]
 Perform = Callable[[StepRequest], Outputs]
 Commit = Callable[[StepRequest, Outputs], Outputs]
 
-DATA_ACTIONS = frozenset({"ingest", "release", "read_rows", "read_quarantine"})
+# Splitting needs no learner, so it runs while the `train` zygote still imports them.
+DATA_ACTIONS = frozenset({"ingest", "release", "read_rows", "read_quarantine", "split"})
 
 
 @dataclass(frozen=True)

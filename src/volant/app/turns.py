@@ -147,6 +147,8 @@ def _failure(run: Run, error: Mapping[str, Any]) -> str:
     name = "The run" if run.loop else f"The run {run.workflow.name}"
     where = f"{name} failed in its step {step}" if step else f"{name} failed"
     told = f"{where}: {error.get('what', 'no reason is known.')}"
+    if told[-1] not in ".!?":
+        told += "."
     return f"{told} {error['fix']}" if error.get("fix") else told
 
 

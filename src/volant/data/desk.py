@@ -41,6 +41,7 @@ class DataDesk:
             again starts nothing and returns the same id. The options are the file
             options, or for a push whose source is `RELEASE` {push, rows, force}.
         read: Runs a reading action in a step process and returns its outputs.
+        expect: Told the dataset as soon as an upload for it begins: a push will follow.
     """
 
     def __init__(  # noqa: PLR0917 - bound once, in this order
@@ -53,6 +54,7 @@ class DataDesk:
         ids: Ids,
         start: Callable[[Push, dict[str, Any]], str],
         read: Callable[[str, dict[str, Any]], Mapping[str, Any]],
+        expect: Callable[[str], object] = str,
     ) -> None:
         self._datasets = datasets
         self._pushes = pushes
@@ -62,6 +64,7 @@ class DataDesk:
         self._ids = ids
         self._start = start
         self._read = read
+        self._expect = expect
 
     def upload(self, dataset: str, filename: str, chunks: Iterable[bytes]) -> dict[str, Any]:
         """Store one file: {id, filename, bytes, sha256}.
@@ -70,6 +73,7 @@ class DataDesk:
         `ResourceExhausted` on a full disk; nothing of it stays then.
         """
         check_dataset_name(dataset)
+        self._expect(dataset)
         return self._staging.receive(self._ids.new("upload"), filename, chunks)
 
     def push(

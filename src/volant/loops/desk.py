@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -196,10 +197,10 @@ class LoopDesk:
     def _unlike(self, dataset: Dataset) -> list[str]:
         """A word on a dataset that isn't there yet, though one of a like name is."""
         known = [each.name for each in self._datasets.list()]
-        guess = None if dataset.name in known else nearest(dataset.name, known)
-        if guess is None:
+        near = difflib.get_close_matches(dataset.name, known, n=1, cutoff=0.85)
+        if dataset.name in known or not near:
             return []
-        return [f"There is no dataset {dataset.name} yet, but there is {guess}: is that meant?"]
+        return [f"There is no dataset {dataset.name} yet, but there is {near[0]}: is that meant?"]
 
     def _read_code(self, spec: LoopSpec, code: bytes | None) -> _Code | None:
         call = spec.train.call

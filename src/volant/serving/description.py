@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from volant.domain.contract import ColumnType
@@ -27,6 +28,22 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """Of a model whose columns are all numbers, in order, in one tensor: each column's
+    position by its name, those that hold whole numbers, and the tensor's element type
+    with its largest value."""
+
+    positions: Mapping[str, int]
+    whole: tuple[int, ...]
+    dtype: str
+    largest: float
+
+
+# IEEE 754: the largest finite binary32 and binary64.
+_LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """A model as a replica needs it. `label` and `probabilities` name the runtime's
     outputs, and the second is None when there are none; `prediction` is the
@@ -42,6 +59,24 @@ class Description:
     label: str = ""
     probabilities: str | None = None
     prediction: str = "number"
+    numbers: Numbers | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", _numbers(self.columns, self.tensors))
+
+
+def _numbers(columns: tuple[Field, ...], tensors: tuple[Tensor, ...]) -> Numbers | None:
+    tensor = tensors[0] if len(tensors) == 1 else None
+    if tensor is None or tensor.columns != tuple(range(len(columns))):
+        return None
+    if tensor.dtype not in _LARGEST or {c.type for c in columns} - {"number", "integer"}:
+        return None
+    return Numbers(
+        {column.name: i for i, column in enumerate(columns)},
+        tuple(i for i, column in enumerate(columns) if column.type == "integer"),
+        tensor.dtype,
+        _LARGEST[tensor.dtype],
+    )
 
 
 def read_description(body: Mapping[str, Any]) -> Description:

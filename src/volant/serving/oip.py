@@ -18,6 +18,7 @@ import orjson
 from volant.domain.model import Field
 from volant.serving.columns import DATATYPES, as_array, plain_numbers
 from volant.serving.description import Description, Tensor
+from volant.serving.quick import usual
 from volant.serving.refusal import Refusal, nearest, shown
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -72,7 +73,7 @@ def parse(body: bytes, model: Description) -> Query:
     inputs = request.get("inputs")
     if type(inputs) is not list or not inputs:
         raise Refusal(400, f'"inputs": expected a list of tensors, got {shown(inputs)}.')
-    rows, feeds = _feeds(inputs, model)
+    rows, feeds = usual(inputs, model) or _feeds(inputs, model)
     query = Query(rows, feeds)
     if len(request) > 1:
         _envelope(request, query, model)

@@ -145,7 +145,6 @@ _FAMILIES: dict[str, _Family] = {
     ),
 }
 
-# Trees of a one-of-K problem: boosting grows one per class and round.
 QUEUE: tuple[Mapping[str, Any], ...] = (
     {"family": "linear", "linear.strength": 1.0},
     {
@@ -159,6 +158,7 @@ QUEUE: tuple[Mapping[str, Any], ...] = (
         "boosting.shrink": 1.0,
     },
     {"family": "linear", "linear.strength": 20.0},
+    {"family": "linear", "linear.strength": 0.05},
     {
         "family": "extra_trees",
         "extra_trees.trees": 150,

@@ -29,6 +29,7 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 _MOST_TRIALS = 400
 _UNAFFORDABLE_IN_A_ROW = 40
+_ENOUGH_ROWS = 1000  # judged, for a trial whose last folds the clock took
 _CACHE_BYTES = 512 * 2**20
 
 
@@ -60,15 +61,25 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One trial. `scores` are means over its `folds` measured folds; `value` is the
-    searched metric's mean; `complete` when no fold was left out."""
+    """One trial. `values` holds the searched metric by fold, `scores` every metric's mean
+    over those folds. `complete`: no fold was left out; `pruned`: given up as worse than
+    others; neither: the time ran out. `enough`: its folds tell what it is worth."""
 
     number: int
     candidate: Candidate
-    value: float
+    values: tuple[float, ...]
     scores: dict[str, float]
-    folds: int
     complete: bool
+    pruned: bool = False
+    enough: bool = True
+
+    @property
+    def value(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def folds(self) -> int:
+        return len(self.values)
 
 
 @dataclass(slots=True)
@@ -108,14 +119,14 @@ class Search:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 continue
             self.outcomes.append(outcome)
-            if outcome.complete:
-                study.tell(trial, outcome.value)
-            else:
+            if outcome.pruned or not outcome.enough:
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                study.tell(trial, outcome.value)
             self._tell(outcome)
 
     def ranked(self) -> list[Outcome]:
-        """Best first; trials that were cut short come after all complete ones."""
+        """Best first, see `ranked`."""
         return ranked(self.outcomes, self.problem.metric)
 
     def final_cost(self, candidate: Candidate) -> float:
@@ -129,7 +140,7 @@ class Search:
             sampler=optuna.samplers.TPESampler(
                 seed=self.problem.setting.seed, n_startup_trials=len(QUEUE) + 3
             ),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=2),
         )
         for params in QUEUE:
             study.enqueue_trial(dict(params))
@@ -162,26 +173,34 @@ class Search:
     ) -> Outcome | None:
         """None when not even one fold gave the metric."""
         found: list[dict[str, float]] = []
-        cut = False
+        late = pruned = False
+        judged = 0
         for index, fold in enumerate(folds):
-            late = self._fold_cost(candidate, folds) + self._reserve(candidate)
-            if index and late > self.deadline.left():
-                cut = True
+            needed = self._fold_cost(candidate, folds) + self._reserve(candidate)
+            late = index > 0 and needed > self.deadline.left()
+            if late:
                 break
             scores = self._fold_scores(candidate, index, fold)
             if self.problem.metric not in scores:
                 continue  # not defined on this fold's rows
             found.append(scores)
+            judged += len(fold[1])
             trial.report(float(np.mean([s[self.problem.metric] for s in found])), len(found))
-            if len(found) < len(folds) and trial.should_prune():
-                cut = True
+            pruned = len(found) < len(folds) and trial.should_prune()
+            if pruned:
                 break
         if not found:
             return None
         names = [name for name in found[0] if all(name in s for s in found)]
         means = {name: float(np.mean([s[name] for s in found])) for name in names}
         return Outcome(
-            number, candidate, means[self.problem.metric], means, len(found), complete=not cut
+            number,
+            candidate,
+            tuple(scores[self.problem.metric] for scores in found),
+            means,
+            complete=not (late or pruned),
+            pruned=pruned,
+            enough=judged >= _ENOUGH_ROWS or 2 * len(found) >= len(folds),
         )
 
     def _fold_scores(self, candidate: Candidate, index: int, fold: Fold) -> dict[str, float]:
@@ -218,7 +237,8 @@ class Search:
     def _tell(self, outcome: Outcome) -> None:
         best = self.ranked()[0]
         metric = self.problem.metric
-        state = "" if outcome.complete else f" (given up after {outcome.folds} folds)"
+        why = "given up" if outcome.pruned else "no time for more"
+        state = "" if outcome.complete else f" ({why} after {outcome.folds} folds)"
         self.say(
             f"trial {outcome.number + 1:>3}  {outcome.candidate.family:<11} "
             f"{metric} {outcome.value:.4f}  best {best.value:.4f} ({best.candidate.family})  "
@@ -227,9 +247,24 @@ class Search:
 
 
 def ranked(outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
-    """Best first; trials that were cut short come after all complete ones."""
+    """Best first.
+
+    A trial that the clock cut short is held against the best complete one on the folds
+    that both have; it comes after all complete ones only if its folds tell too little,
+    or if it was pruned.
+    """
     sign = -1.0 if GREATER_IS_BETTER[metric] else 1.0
-    return sorted(outcomes, key=lambda o: (not o.complete, sign * o.value, o.number))
+    whole = [o for o in outcomes if o.complete]
+    best = min(whole, key=lambda o: sign * o.value) if whole else None
+
+    def key(outcome: Outcome) -> tuple[bool, bool, float, int]:
+        value = outcome.value
+        if best is not None and not outcome.complete:
+            value += best.value - float(np.mean(best.values[: outcome.folds]))
+        thin = not (outcome.complete or outcome.enough)
+        return outcome.pruned, thin, sign * value, outcome.number
+
+    return sorted(outcomes, key=key)
 
 
 def folds_of(problem: Problem) -> Iterator[Fold]:

@@ -28,7 +28,14 @@ from volant.training.files import write_over
 from volant.training.onnx_export import convert
 from volant.training.package import Package, runtime_of, signature_of, write_package
 from volant.training.provenance import environment_hash, folder_hash, own_code_hash
-from volant.training.schema import Features, features_of, joined, require_target, target_of
+from volant.training.schema import (
+    Features,
+    classes_of,
+    features_of,
+    joined,
+    require_target,
+    target_of,
+)
 from volant.training.search import Score
 
 _SHOWN_ROWS = 500
@@ -185,6 +192,7 @@ def _wrapped(
             continue
         if len(predicted) == sample.num_rows:
             _check_classes(pipeline, spec)
+            _check_labels(predicted, rows, spec)
             return pipeline, features
         problem = problem or ValueError(f"{len(predicted)} predictions for 5 rows")
     raise InvalidInput(
@@ -202,6 +210,21 @@ def _check_classes(pipeline: Pipeline, spec: CallSpec) -> None:
         raise InvalidInput(
             f"The estimator that {spec.call!r} returned has predict_proba but no classes_.",
             "Set classes_ on it: the classes in the order of predict_proba's columns.",
+            code="callable_result",
+        )
+
+
+def _check_labels(predicted: Any, rows: pa.Table, spec: CallSpec) -> None:
+    """What it predicts must be what the target holds: no codes of classes, for instance."""
+    if spec.task != "classification":
+        return
+    classes = classes_of(target_of(rows, spec.target, spec.task))
+    strange = next((label for label in predicted.tolist() if label not in classes), None)
+    if strange is not None:
+        raise InvalidInput(
+            f"The estimator that {spec.call!r} returned predicts {strange!r}, which is no class of"
+            f" {spec.target!r} ({joined([repr(each) for each in classes])}).",
+            "Fit it on the target's own values, or turn its predictions back into them.",
             code="callable_result",
         )
 

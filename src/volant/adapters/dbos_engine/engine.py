@@ -17,12 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 from dbos._serialization import DBOSPortableJSON
+from dbos._utils import INTERNAL_QUEUE_NAME
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from volant.adapters.dbos_engine import entry
 from volant.adapters.dbos_engine.database import Halt, Tables, open_database, translated
 from volant.adapters.dbos_engine.heartbeat import Heartbeat
+from volant.adapters.dbos_engine.mend import Mender
 from volant.adapters.dbos_engine.outcome import Outcome, step_id
 from volant.adapters.dbos_engine.slots import Slots
 from volant.adapters.dbos_engine.states import States
@@ -68,6 +70,7 @@ class DbosEngine:
             finds its own work; on Postgres a new one for each process.
         heartbeat_s: How often this worker shows its peers that it lives; None never,
             which is the default on SQLite.
+        mend_s: How often it looks for work that lost its thread; see mend.py.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class DbosEngine:
         heartbeat_s: float | None = None,
         dead_after_s: float = 30.0,
         timeout_grace_s: float = 30.0,
+        mend_s: float = 2.0,
     ) -> None:
         self._engine = open_database(database)
         self._own_engine = not isinstance(database, sa.Engine)
@@ -95,6 +99,7 @@ class DbosEngine:
         self._workers = workers
         self._on_cancel = on_cancel
         self._on_end = on_end
+        self._mend_s = mend_s
         self._poll_s = 1.0 if shared else 5.0  # on SQLite nobody else enqueues
         if heartbeat_s is None and shared:
             heartbeat_s = 5.0
@@ -183,6 +188,7 @@ class DbosEngine:
         if self._heartbeat is not None:
             self._heartbeat.start()
         self._in_background(self._watch)
+        self._in_background(self._mender(dbos).run)
         # DBOS puts what was under way back on the queues a moment from now.
         self._in_background(self._wake_in, 0.02, 0.1, 0.5)
 
@@ -319,7 +325,8 @@ class DbosEngine:
         try:
             yield
         except Exception as error:
-            if closing.is_set():
+            # Nor is it one that the database won't take a record: see mend.py.
+            if closing.is_set() or isinstance(error, DBAPIError):
                 raise Halt from error
             raise
 
@@ -390,6 +397,23 @@ class DbosEngine:
                     self._on_cancel(run_id)
                 except Exception:  # the next look tries again
                     log.exception("couldn't end the processes of run %s", run_id)
+
+    def _mender(self, dbos: DBOS) -> Mender:
+        active = dbos._active_workflows_set  # pyright: ignore[reportPrivateUsage]
+        database = dbos._sys_db  # pyright: ignore[reportPrivateUsage]
+
+        def enqueue(name: str) -> None:
+            database.reenqueue_for_recovery(name, [self._executor_id], INTERNAL_QUEUE_NAME)
+
+        return Mender(
+            self._tables,
+            executor_id=self._executor_id,
+            active=active.activeList,
+            enqueue=enqueue,
+            wake=self._wake,
+            closing=self._registry.closing,
+            look_s=self._mend_s,
+        )
 
     def _in_background(self, call: Callable[..., None], *args: Any) -> None:
         threading.Thread(target=call, args=args, name=call.__name__, daemon=True).start()

@@ -24,7 +24,7 @@ from volant.errors import InvalidInput, StepFailed, Unavailable, VolantError
 from volant.ports.engine import Plan, StepExecutor
 
 MAX_BACKOFF_S = 300.0
-MAX_LOSSES = 20  # infrastructure that loses a step this often won't get better by itself
+MAX_LOSSES = 8  # within half a minute; what loses a step this often will lose it again
 COMMIT_ATTEMPTS = 6  # 6 s in all, for a database that is locked or restarting
 
 
@@ -135,6 +135,8 @@ class StepWorker:
                 again = failures <= spec.retries and error["kind"] != InvalidInput.code
                 delay = min(spec.backoff_s * 2 ** min(failures - 1, 20), MAX_BACKOFF_S)
             if not again:
+                if losses > MAX_LOSSES:
+                    error = _lost_for_good(error, run.id, losses)
                 return Outcome(RunStatus.FAILED, started, record["ended"], attempt, error=error)
             self.registry.pause(run.id, record["ended"] / 1000 + delay)
 
@@ -229,3 +231,13 @@ class StepWorker:
             error=plain_error(error) if error else None,
             performed=True,
         )
+
+
+def _lost_for_good(error: Mapping[str, Any], run_id: str, losses: int) -> dict[str, Any]:
+    """The last loss, told as what it is after so many."""
+    return {
+        **error,
+        "what": f"{error['what']} That happened {losses} times in a row.",
+        "fix": "Find out what ends it: its own code, or the machine for want of memory."
+        f" Then: volant runs retry {run_id}",
+    }
