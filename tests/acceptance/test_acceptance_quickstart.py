@@ -8,9 +8,10 @@ import stat
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from platform_process import COLUMNS, listening, table, wait_for, write_csv
+from platform_process import COLUMNS, listening, own, table, wait_for, write_csv
 
 pytestmark = pytest.mark.timeout(400)  # for a busy machine: alone, each takes seconds
+WINE = own("wine")
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def run_of(volant, number):
     """The id of the loop's run on the dataset's version, once it ended."""
 
     def look():
-        for run in json.loads(volant("runs", "--loop", "wine", "--json").out)["items"]:
+        for run in json.loads(volant("runs", "--loop", WINE, "--json").out)["items"]:
             if run["workflow"]["inputs"]["dataset_version"] == number:
                 return run["id"]
         return None
@@ -44,7 +45,7 @@ def run_of(volant, number):
 def test_the_quick_start_by_hand(user):
     platform, volant = user
     folder = platform.folder
-    told = volant("init", "--from", "data.csv", "--target", "label", "--name", "wine")
+    told = volant("init", "--from", "data.csv", "--target", "label", "--name", WINE)
     assert "Wrote volant.yaml." in told.out
     loop = folder / "volant.yaml"
     assert loop.read_text().count("budget: 30s") == 1
@@ -52,10 +53,11 @@ def test_the_quick_start_by_hand(user):
     assert "is ready at http://127.0.0.1:" in volant("up", "--detach").out
     platform.connect()
     assert stat.S_IMODE((platform.home / "token").stat().st_mode) == 0o600
-    assert "Loop wine created (generation 1)." in volant("apply").out
+    assert f"Loop {WINE} created (generation 1)." in volant("apply").out
 
     assert (
-        "Committed 120 rows to wine as version 1." in volant("data", "push", "wine", "data.csv").out
+        f"Committed 120 rows to {WINE} as version 1."
+        in volant("data", "push", WINE, "data.csv").out
     )
     run = run_of(volant, 1)
     followed = volant("logs", "-f", run).out
@@ -63,32 +65,32 @@ def test_the_quick_start_by_hand(user):
 
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in table(60, seed=2)]
     pq.write_table(pa.Table.from_pylist(rows), folder / "more.parquet")
-    assert "as version 2." in volant("data", "push", "wine", "more.parquet").out
+    assert "as version 2." in volant("data", "push", WINE, "more.parquet").out
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in table(60, seed=3)]
     (folder / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "as version 3." in volant("data", "push", "wine", "more.jsonl").out
+    assert "as version 3." in volant("data", "push", WINE, "more.jsonl").out
     last = run_of(volant, 3)
 
     status = volant("status").out
-    assert "wine" in status
+    assert WINE in status
     assert "240" in status
     runs = volant("runs").out
     assert run in runs
     assert last in runs
     versions = volant("models").out.splitlines()[1:]
-    assert [line.split()[:2] for line in versions] == [["wine", "3"], ["wine", "2"], ["wine", "1"]]
-    asked = volant("predict", "wine", "--row", '{"height": 2.0, "weight": 0, "age": 0}').out
+    assert [line.split()[:2] for line in versions] == [[WINE, "3"], [WINE, "2"], [WINE, "1"]]
+    asked = volant("predict", WINE, "--row", '{"height": 2.0, "weight": 0, "age": 0}').out
     assert "yes" in asked
-    many = json.loads(volant("predict", "wine", "--file", "data.csv", "--json").out)
+    many = json.loads(volant("predict", WINE, "--file", "data.csv", "--json").out)
     right = [
         answer["prediction"] == row[-1]
         for answer, row in zip(many["predictions"], table(120, seed=1), strict=True)
     ]
     assert sum(right) > 100
-    why = volant("why", "wine").out
-    assert "The dataset wine got version 3 with 60 new rows." in why
+    why = volant("why", WINE).out
+    assert f"The dataset {WINE} got version 3 with 60 new rows." in why
     assert why.count("fired") == 3
-    assert "No changes: loop wine is as the file says." in volant("plan").out
+    assert f"No changes: loop {WINE} is as the file says." in volant("plan").out
     loop.write_text(loop.read_text().replace("budget: 1s", "budget: 2s"))
     assert "train.automl.budget: 1s → 2s" in volant("plan").out
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from effects import check, push_until_settled, run_until_ended
-from platform_process import loop_file, table, write_csv
+from platform_process import loop_file, own, table, write_csv
 
 from volant.faults import CRASH_POINTS
 
@@ -18,16 +18,16 @@ ONCE_A_LOOP = {"split.frozen"}
 @pytest.mark.parametrize("point", CRASH_POINTS)
 def test_killed_at_a_crash_point_every_effect_is_there_once(platforms, point):
     platform = platforms()
-    crashed = platform.folder / "crashed"
+    crashed, wine = platform.folder / "crashed", own("wine")
     platform.start(VOLANT_CRASH_AT=point, VOLANT_CRASH_ONCE=str(crashed))
     # Every model is accepted, so that the second turn replaces the first one's.
-    platform.apply(loop_file("wine", more="gate: {champion: false}\n"))
+    platform.apply(loop_file(wine, more="gate: {champion: false}\n"))
     for turn in (1, 2):
         file = write_csv(platform.folder / f"{turn}.csv", [*table(100, seed=turn), *BROKEN])
-        push = push_until_settled(platform, "wine", file, key=f"turn {turn}")
-        run_until_ended(platform, "wine", push["version"])
+        push = push_until_settled(platform, wine, file, key=f"turn {turn}")
+        run_until_ended(platform, wine, push["version"])
         assert crashed.exists() or (turn == 2 and point in ONCE_A_LOOP), f"{point} wasn't passed"
-        check(platform, "wine", turn, rows=100 * turn, broken=2 * turn)
+        check(platform, wine, turn, rows=100 * turn, broken=2 * turn)
         crashed.unlink(missing_ok=True)
     crashed.touch()
     platform.down()

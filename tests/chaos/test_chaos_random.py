@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 from effects import check, ended_run, seed_of, stubborn
-from platform_process import loop_file, table, write_csv
+from platform_process import loop_file, own, table, write_csv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -21,9 +21,9 @@ AT_ONCE = 6  # kills until a run ends: a step that is lost time after time fails
 ROWS = 40
 BROKEN = [["tall", 0.5, 0.5, "yes"]]
 LOOPS = {
-    "always": "gate: {champion: false}\ndeploy: {replicas: {min: 1}}\n",
-    "duel": "gate: {champion: {better_by: -0.5}}\n",
-    "strict": "",
+    own("always"): "gate: {champion: false}\ndeploy: {replicas: {min: 1}}\n",
+    own("duel"): "gate: {champion: {better_by: -0.5}}\n",
+    own("strict"): "",
 }
 # How often each kind is drawn; a kind that doesn't run just then is drawn in vain. The
 # control plane's death ends all others, and steps and forks are short.
@@ -70,7 +70,7 @@ def deliveries(platform, loop, killer, count):
     while count[loop] < 2 or not killer.done.is_set():
         count[loop] += 1
         number = count[loop]
-        rows = table(ROWS, seed=sum(map(ord, loop)) * 1000 + number)
+        rows = table(ROWS, seed=1000 * [*LOOPS].index(loop) + number)
         file = write_csv(platform.folder / f"{loop}-{number}.csv", [*rows, *BROKEN])
         push = stubborn(platform, lambda: platform.push(loop, file, f"{loop} {number}"))  # noqa: B023
         path = f"/pushes/{push['id']}"

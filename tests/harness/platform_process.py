@@ -312,6 +312,12 @@ class Platform:
         return prediction(answer.json())
 
 
+def own(name: str) -> str:
+    """A loop's name that no other test process uses. A deployment's port follows from its
+    name, and one that is down for a moment could lose its port to a namesake."""
+    return f"{name}-{os.getpid()}"
+
+
 def question(row: Mapping[str, float]) -> dict[str, Any]:
     """One row in the Open Inference Protocol."""
     return {

@@ -42,7 +42,7 @@ def evaluate(inputs: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
     )
     metrics = scores(judged)
     for rule in verdict.rules:
-        print(f"{'passed' if rule['passed'] else 'failed'}: {rule['reason']}", flush=True)  # noqa: T201
+        print(f"gate rule {'holds' if rule['passed'] else 'does not hold'}: {rule['reason']}", flush=True)  # noqa: T201
     theirs = champion.judged if champion is not None else None
     crash_point("evaluate.decided")
     return {

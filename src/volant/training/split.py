@@ -79,7 +79,7 @@ def _answer(
     write_over(path, lambda draft: pq.write_table(training, draft))
     _say(
         f"{training.num_rows} rows to train on, {frozen.facts.rows} held out "
-        f"(frozen at version {frozen.facts.table_version} of the table)"
+        "(frozen at the first run)"
     )
     return {
         "train_path": str(path),
