@@ -29,9 +29,8 @@ def text(rows=ROWS, columns=COLUMNS, by=","):
 
 @pytest.fixture(scope="module")
 def people(stranger):
-    """A loop on a dataset that has its contract and one version. Its trigger is a clock
-    that won't strike, so that nothing trains here."""
-    source = f'kind: Loop\nname: people\n{CONTRACT}triggers: [cron: "0 0 29 2 *"]\n'
+    """A stranger whose loop has a dataset with its contract and one version."""
+    source = f"kind: Loop\nname: people\n{CONTRACT}train: {{automl: {{budget: 1s}}}}\n"
     stranger.platform.apply(source)
     push = stranger.platform.pushed("people", stranger.file("good.csv", text()))
     assert push["status"] == "committed"

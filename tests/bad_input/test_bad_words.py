@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import textwrap
+import threading
 
 import httpx
 import pytest
@@ -56,7 +57,7 @@ def test_all_that_is_wrong_in_a_loops_file_is_told_at_once(stranger):
     text = stranger.types("apply", stranger.file("many.yaml", source), code=2)
     assert "has 9 problems" in text
     lines = [line for line in text.splitlines() if line.startswith("  ")]
-    assert [line.split(":")[1] for line in lines] == list("233445667"[:0] or "234456677")
+    assert [line.split(":")[1] for line in lines] == list("234456677")
 
 
 def test_a_loops_file_that_is_not_there(stranger):
@@ -163,8 +164,6 @@ def test_a_server_that_is_not_there_or_not_ones_own(stranger, url, token, code, 
 def test_something_else_at_the_servers_address(stranger):
     with socket.create_server(("127.0.0.1", 0)) as other:
         # It takes the connection and hangs up: no Volant does that.
-        import threading
-
         def hang_up():
             connection, _ = other.accept()
             with connection:

@@ -185,9 +185,12 @@ class Client:
                 "Try again; `volant status` tells whether it is well.",
                 code="connection_broke",
             ) from error
-        if answer.is_success:
+        if not answer.is_success:
+            raise rebuilt(answer, self.url)
+        try:
             return answer.json() if answer.content else None
-        raise rebuilt(answer, self.url)
+        except ValueError as error:
+            raise _not_volant(answer, self.url) from error
 
 
 _URL_FIX = "Give one like http://127.0.0.1:8400."
@@ -210,11 +213,7 @@ def rebuilt(answer: httpx.Response, url: str) -> VolantError:
         body = answer.json()
         kind = str(body["type"]).removeprefix("urn:volant:")
     except (ValueError, KeyError, TypeError):
-        return Unavailable(
-            f"{url} answered {answer.status_code} {answer.reason_phrase}, and not as Volant does.",
-            "Check the URL: something else may listen there.",
-            code="not_volant",
-        )
+        return _not_volant(answer, url)
     return from_dict(
         {
             "kind": kind,
@@ -223,4 +222,12 @@ def rebuilt(answer: httpx.Response, url: str) -> VolantError:
             "fix": body.get("fix", ""),
             "details": {**(body.get("details") or {}), "request_id": body.get("request_id")},
         }
+    )
+
+
+def _not_volant(answer: httpx.Response, url: str) -> Unavailable:
+    return Unavailable(
+        f"{url} answered {answer.status_code} {answer.reason_phrase}, and not as Volant does.",
+        "Check the URL: something else may listen there.",
+        code="not_volant",
     )
