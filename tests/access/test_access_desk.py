@@ -157,7 +157,10 @@ def test_issuing_and_revoking(desk: AccessDesk, tmp_path: Path) -> None:
     token, secret = desk.issue("bob@example.org", Role.DEVELOPER)
     assert desk.authenticate(secret) == Principal("bob@example.org", Role.DEVELOPER)
     assert token.sha256 in desk.token_sha256s()
-    assert desk.revoke(token.id) == token
+    used = next(t for t in desk.tokens() if t.id == token.id)
+    assert token.last_used_at is None
+    assert used.last_used_at is not None
+    assert desk.revoke(token.id) == used
     with pytest.raises(Unauthenticated):  # at once, though it was remembered
         desk.authenticate(secret)
     assert token.sha256 not in desk.token_sha256s()

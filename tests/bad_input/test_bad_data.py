@@ -16,10 +16,10 @@ data:
   target: label
   contract:
     columns:
-      height: {type: number}
-      weight: {type: number}
-      age: {type: number}
-      label: {type: string, values: ["no", "yes"]}
+      height: {type: number, nullable: false}
+      weight: {type: number, nullable: false}
+      age: {type: number, nullable: false}
+      label: {type: string, nullable: false, values: ["no", "yes"]}
 """
 
 

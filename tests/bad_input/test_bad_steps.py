@@ -32,9 +32,9 @@ def eats(data):
         held.append(bytearray(10_000_000))
 
 def prints(data):
-    for _ in range(100_000):
+    for _ in range(50_000):
         print("x" * 60)
-    raise ValueError("after 6 MB")
+    raise ValueError("after 3 MB")
 
 def nothing(data):
     return None
@@ -54,7 +54,7 @@ SOURCE = """\
 kind: Loop
 name: {name}
 data: {{dataset: own, target: label}}
-train: {{call: "own_code:{name}", budget: 2s{more}}}
+train: {{call: "own_code:{name}", budget: 1s{more}}}
 triggers: [cron: "0 0 29 2 *"]
 """
 
@@ -62,9 +62,9 @@ FAILS = {
     "raises": ("", ["ValueError", "the moon is wrong", "traceback is in the step's log"]),
     "leaves": ("", ["'own_code:leaves'", "SystemExit", "3"]),
     "quits": ("", ["Step train", "exit code 5", "volant logs"]),
-    "hangs": (", timeout: 1s", ["longer than its timeout of 1 s", "train.timeout"]),
+    "hangs": (", timeout: 2s", ["longer than its timeout of 2 s", "train.timeout"]),
     "eats": (", memory: 500MB", ["more memory than it is allowed", "train.memory"]),
-    "prints": ("", ["after 6 MB"]),
+    "prints": ("", ["after 3 MB"]),
     "nothing": ("", ["'own_code:nothing'", "NoneType", "no predict", "Return the fitted"]),
     "wants": ("", ["'moon'", "X, y, target"]),
     "guesses": ("", ["'maybe'", "no class of 'label'", "'no', 'yes'"]),
@@ -126,8 +126,8 @@ def test_the_status_names_the_failure_too(coder, failed):
 def test_all_that_it_wrote_and_its_traceback_are_in_the_log(coder, failed):
     told = coder.platform.shell("logs", failed["prints"]["id"], "--home", coder.platform.home)
     lines = told.out.splitlines()
-    assert sum("x" * 60 in line for line in lines) == 100_000
-    assert any("ValueError: after 6 MB" in line for line in lines)
+    assert sum("x" * 60 in line for line in lines) == 50_000
+    assert any("ValueError: after 3 MB" in line for line in lines)
 
 
 @pytest.mark.timeout(400)

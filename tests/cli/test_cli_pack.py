@@ -82,3 +82,19 @@ def test_only_the_right_to_run_is_kept(folder):
         owners = {(entry.uid, entry.uname, entry.mtime) for entry in opened}
     assert modes == {"lib/features.py": 0o644, "run.sh": 0o755, "train.py": 0o644}
     assert owners == {(0, "", 0)}
+
+
+def test_a_volants_home_stays_at_home(tmp_path):
+    (tmp_path / "train.py").write_text("")
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("server.lock", "token", "volant.db"):
+        (home / name).write_text("secret")
+    assert names(pack(tmp_path)) == ["train.py"]
+
+
+def test_a_long_path_is_no_obstacle(tmp_path):
+    deep = tmp_path.joinpath(*["folder-of-some-length"] * 8)
+    deep.mkdir(parents=True)
+    (deep / ("x" * 120 + ".py")).write_text("")
+    assert len(names(pack(tmp_path))) == 1

@@ -95,7 +95,7 @@ def test_the_first_model_passes_by_its_thresholds(given: Any, context: Any, caps
     assert answer["passed"]
     assert answer["metrics"]["accuracy"] == 1.0
     assert answer["champion_metrics"] is None
-    assert "passed: accuracy 1 is ≥ 0.8" in capsys.readouterr().out
+    assert "gate rule holds: accuracy 1 is ≥ 0.8" in capsys.readouterr().out
     json.dumps(answer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -9,12 +10,20 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from volant.access import permissions, token_file
 from volant.access.permissions import Permission
 from volant.domain.principal import AuditEntry, Principal, Role, Token
-from volant.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from volant.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
 from volant.ports.clock import Clock, Ids
 from volant.ports.records import AuditRecords, TokenRecords
 
@@ -24,6 +33,7 @@ _ADMIN = "admin"
 _CACHE_S = 5.0
 _CACHE_SIZE = 1024
 _MAX_SECRET = 200
+_TOUCH = timedelta(minutes=1)
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?")
 
 
@@ -92,12 +102,20 @@ class AccessDesk:
         token = self._tokens.find(digest)
         if token is None or not hmac.compare_digest(token.sha256, digest):
             raise _unknown()
+        self._touch(token)
         principal = Principal(token.principal, token.role)
         with self._lock:
             if len(self._cache) >= _CACHE_SIZE:
                 self._cache.clear()
             self._cache[digest] = (principal, self._monotonic() + _CACHE_S)
         return principal
+
+    def _touch(self, token: Token) -> None:
+        """Note the use, at most once a minute: it is for people, not for the record."""
+        now, last = self._clock.now(), token.last_used_at
+        if last is None or now - last >= _TOUCH:
+            with contextlib.suppress(Unavailable, ResourceExhausted):
+                self._tokens.touch(token.id, now)
 
     def _remembered(self, digest: str) -> Principal | None:
         with self._lock:

@@ -16,7 +16,7 @@ from volant.app.home import Home
 from volant.app.steps import Executor, Rooms
 from volant.app.turns import Turns
 from volant.data.desk import DataDesk
-from volant.domain.event import LOOP_APPLIED, Event
+from volant.domain.event import DATASET_COMMITTED, LOOP_APPLIED, Event
 from volant.domain.job import Job, JobStatus
 from volant.domain.loop import Loop
 from volant.domain.run import Run
@@ -247,6 +247,8 @@ class Platform:
 
     def _on_event(self, event: Event) -> None:
         self._dispatcher.wake()
+        if event.type == DATASET_COMMITTED:
+            self.data.settled(str(event.data["push_id"]))
         if event.type == LOOP_APPLIED:  # its data comes soon, and training's imports are slow
             self._warm()
 

@@ -17,6 +17,7 @@ MAX_FILE = 5_000_000  # bytes; anything larger is data, which is pushed and not 
 MAX_TOTAL = 30_000_000
 MAX_FILES = 2000
 IGNORE_FILE = ".volantignore"
+_HOME_SIGN = "server.lock"
 _SKIPPED = (
     ".git",
     ".hg",
@@ -38,10 +39,11 @@ def pack(folder: Path) -> bytes:
     """The folder's files as a .tar.gz; the same files give the same bytes.
 
     Left out: version control, environments, caches, `.env`, files over 5 MB, links that
-    lead out of the folder, and what the patterns in `.volantignore` name (one a line, as
-    in a shell; `#` begins a comment; a trailing `/` is ignored).
+    lead out of the folder, a Volant's home with its token, and what the patterns in
+    `.volantignore` name (one a line, as in a shell; `#` begins a comment; a trailing `/`
+    is ignored).
 
-    Raises `InvalidInput` when what is left is too much.
+    Raises `InvalidInput` when what is left is too much, or can't be read.
     """
     patterns = (*_SKIPPED, *_ignored(folder))
     files = sorted(_files(folder, folder, patterns))
@@ -51,9 +53,15 @@ def pack(folder: Path) -> bytes:
     if total > MAX_TOTAL:
         raise _too_much(folder, size(total))
     raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for file in files:
-            _add(archive, file, file.relative_to(folder).as_posix())
+            try:
+                _add(archive, file, file.relative_to(folder).as_posix())
+            except OSError as error:
+                raise InvalidInput(
+                    f"{file} can't be read: {error.strerror}.",
+                    f"Mend its permissions, or name it in {IGNORE_FILE}.",
+                ) from error
     return gzip.compress(raw.getvalue(), compresslevel=6, mtime=0)
 
 
@@ -76,6 +84,8 @@ def _files(folder: Path, root: Path, patterns: tuple[str, ...]) -> Iterator[Path
         if entry.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
             continue
         if entry.is_dir(follow_symlinks=False):
+            if (path / _HOME_SIGN).exists():
+                continue
             yield from _files(path, root, patterns)
         elif entry.is_file() and entry.stat().st_size <= MAX_FILE:
             yield path

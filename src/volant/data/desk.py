@@ -135,6 +135,11 @@ class DataDesk:
                     break
         return started
 
+    def settled(self, push_id: str) -> None:
+        """Remove what a committed push left in staging; its rows are in the table."""
+        push = self._pushes.get(push_id)
+        self._staging.drop(push.id, push.files)
+
     def get_push(self, push_id: str) -> Push:
         return self._pushes.get(push_id)
 

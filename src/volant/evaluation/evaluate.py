@@ -42,7 +42,8 @@ def evaluate(inputs: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
     )
     metrics = scores(judged)
     for rule in verdict.rules:
-        print(f"gate rule {'holds' if rule['passed'] else 'does not hold'}: {rule['reason']}", flush=True)  # noqa: T201
+        said = "holds" if rule["passed"] else "does not hold"
+        print(f"gate rule {said}: {rule['reason']}", flush=True)  # noqa: T201
     theirs = champion.judged if champion is not None else None
     crash_point("evaluate.decided")
     return {

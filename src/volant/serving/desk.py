@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ class DeploymentDesk:
                 f"Deployment {name!r} serves the model {known.model!r}, not {model!r}.",
                 "Deploy under another name, or delete this deployment first.",
             )
-        port = known.port if known else free_port(self._host, name, {d.port for d in others})
+        port = known.port if known else free_port(self._host, {d.port for d in others})
         stored = self._deployments.ensure(
             Deployment(name, model, self._host, port, replicas, self._clock.now())
         )
@@ -198,10 +198,11 @@ class DeploymentDesk:
             time.sleep(_LOOK_S)
 
 
-def free_port(host: str, name: str, taken: set[int]) -> int:
-    """A port on `host` that nobody listens on and that isn't in `taken`; the search
-    starts at a place given by `name`. Raises `Unavailable` when there is none."""
-    start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % PORTS
+def free_port(host: str, taken: set[int]) -> int:
+    """A port on `host` that nobody listens on and that isn't in `taken`. The search
+    starts anywhere: a platform that is down for a moment shall not lose its port to a
+    deployment of the same name elsewhere. Raises `Unavailable` when there is none."""
+    start = secrets.randbelow(PORTS)
     for i in range(PORTS):
         port = FIRST_PORT + (start + i) % PORTS
         if port not in taken and _is_free(host, port):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -32,6 +33,10 @@ class SqlTokens:
         with self._database.read() as connection:
             row = one(connection, statement)
         return None if row is None else record(Token, row)
+
+    def touch(self, token_id: str, at: datetime) -> None:
+        with self._database.write() as work:
+            work.changed(sa.update(tokens).where(tokens.c.id == token_id).values(last_used_at=at))
 
     def list(self) -> Sequence[Token]:
         statement = sa.select(*columns(tokens)).order_by(tokens.c.created_at, tokens.c.id)

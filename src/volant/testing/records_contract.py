@@ -287,6 +287,10 @@ def check_tokens_and_audit(records: Records) -> None:
     assert records.tokens.find(token.sha256) == token
     assert records.tokens.find("nothing") is None
     assert token in records.tokens.list()
+    later = token.created_at + timedelta(hours=1)
+    records.tokens.touch(token.id, later)
+    assert records.tokens.find(token.sha256) == replace(token, last_used_at=later)
+    records.tokens.touch("nothing", later)
     raises(Conflict, lambda: records.tokens.create(token))
     raises(Conflict, lambda: records.tokens.create(replace(token, id="other")))
     records.tokens.delete(token.id)
