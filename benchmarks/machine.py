@@ -28,7 +28,7 @@ def facts(work: Path) -> Mapping[str, Any]:
 
 def busy(machine: Mapping[str, Any]) -> bool:
     """Whether others use enough of the machine to spoil a figure."""
-    return machine["load"][0] > 0.3 * machine["cores"]
+    return machine["load"][0] > 0.5 * machine["cores"]
 
 
 def compiled() -> bool:

@@ -96,8 +96,11 @@ def test_wrong_usage_exits_2(bare, args, told):
 
 
 def test_completion_is_offered():
-    done = shell("--show-completion", "bash")
-    assert "volant" in done.stdout + done.stderr
+    command = f"{sys.executable} -m volant.cli.main --show-completion"  # it asks for its shell
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit $?"], capture_output=True, text=True, check=True
+    )
+    assert "_VOLANT_COMPLETE=complete_bash" in done.stdout
     listed = shell(_VOLANT_COMPLETE="complete_bash", COMP_WORDS="volant de", COMP_CWORD="1")
     assert listed.stdout.split() == ["demo", "deployments"]
     listed = shell(_VOLANT_COMPLETE="complete_bash", COMP_WORDS="volant data q", COMP_CWORD="2")

@@ -358,7 +358,9 @@ def test_archives_that_reach_out_are_refused(
 
 
 @pytest.mark.parametrize(
-    "code", [b"", b"text", base64.b64encode(b"x" * 99), tarball()[:-20], tarball()[:60]]
+    "code",
+    [b"", b"text", base64.b64encode(b"x" * 99), tarball()[:-20], tarball()[:60]],
+    ids=["empty", "text", "base64", "cut short", "only the beginning"],
 )
 def test_broken_archives_are_refused(desk: LoopDesk, code: bytes) -> None:
     with pytest.raises(InvalidInput):

@@ -80,14 +80,14 @@ def test_unknown_runs_and_steps_name_the_nearest(place):
     with pytest.raises(NotFound) as caught:
         place.desk.get("run-1")
     assert "No run" in caught.value.fix
-    place.start("run-aaaa")
+    place.start("run-4307b257e0cef0906e35607e")
     for verb in (place.desk.get, place.desk.cancel, place.desk.resume, place.desk.logs):
         with pytest.raises(NotFound) as caught:
-            verb("run-aaab")
-        assert "run-aaaa" in caught.value.fix
+            verb("run-4307b257e0cef0906e35607f")
+        assert "run-4307b257e0cef0906e35607e" in caught.value.fix
     for verb in (place.desk.retry, place.desk.logs):
         with pytest.raises(NotFound) as caught:
-            verb("run-aaaa", "trian")
+            verb("run-4307b257e0cef0906e35607e", "trian")
         assert "train" in caught.value.fix
 
 

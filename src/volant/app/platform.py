@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
+import threading
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -34,6 +36,10 @@ from volant.tracking.desk import TrackingDesk
 from volant.workflows.desk import RunDesk
 from volant.workflows.plan import plan_workflow
 
+_TRY_AGAIN_S = 2.0
+
+log = logging.getLogger(__name__)
+
 
 def open_platform(settings: Settings) -> Platform:
     """A platform on `settings.home`, locked and migrated but not started.
@@ -62,6 +68,7 @@ class Platform:
         self._home = home
         self._clock = SystemClock()
         self._ids = SortableIds()
+        self._closing = threading.Event()
         self._store = Store(settings.database_url or sqlite_url(home.root / "volant.db"))
         self._store.migrate()
         self._build_rooms()
@@ -188,9 +195,18 @@ class Platform:
         self.data.recover()
         self.runs.recover()
         self._launcher.warm("serve")
+        threading.Thread(target=self._keep_trying, name="volant-waiting", daemon=True).start()
+
+    def _keep_trying(self) -> None:
+        while not self._closing.wait(_TRY_AGAIN_S):
+            try:
+                self.data.start_waiting()
+            except Exception:  # a defect; the next start of the platform tries too
+                log.exception("a push that waits couldn't be started")
 
     def close(self) -> None:
         """Stop everything: no new work, replicas drained, processes ended."""
+        self._closing.set()
         self._schedule.close()
         self._dispatcher.close()
         self._engine.close()

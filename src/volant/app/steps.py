@@ -22,7 +22,7 @@ from volant.domain.job import Job, JobStatus
 from volant.domain.loop import ReplicaSpec
 from volant.domain.model import Lineage, Signature
 from volant.domain.run import StepRequest
-from volant.errors import StepFailed, from_dict
+from volant.errors import StepFailed, VolantError, from_dict
 from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock, Ids
@@ -216,7 +216,16 @@ class Steps:
         champion = self._rooms.models.champion(str(request.loop))
         if champion is None:
             return self._job(request, champion_dir=None, champion_version=None)
-        self._rooms.artifacts.verify(champion.uri, champion.files)
+        try:
+            self._rooms.artifacts.verify(champion.uri, champion.files)
+        except VolantError as error:
+            if not request.inputs["gate"].get("champion"):
+                return self._job(request, champion_dir=None, champion_version=None)
+            error.fix = (
+                "Restore it from a backup; or, to judge the next model without this champion,"
+                " set gate.champion to false for one run."
+            )
+            raise
         folder = self._rooms.artifacts.local_path(champion.uri)
         outputs = self._job(request, champion_dir=str(folder), champion_version=champion.version)
         return {**outputs, "champion_version": champion.version}

@@ -16,7 +16,7 @@ from volant.cli.output import Output, output_of
 from volant.cli.text import ago, clean, number, paint
 from volant.cli.upload import check_files, upload_all
 from volant.cli.watch import ended, told_failure
-from volant.errors import VolantError
+from volant.errors import NotFound, VolantError
 
 app = new_app(help="Push, list and inspect data.", no_args_is_help=True)
 
@@ -87,7 +87,7 @@ def _await(client: Client, out: Output, pushed: dict[str, Any], wait: bool) -> N
         return
     run: dict[str, Any] | None = None
     while pushed["status"] == "received":
-        run = client.get(f"/runs/{pushed['run_id']}") if pushed["run_id"] else None
+        run = _run_of(client, pushed)
         if run and run["state"]["status"] in ("failed", "cancelled"):
             pushed = client.get(f"/pushes/{pushed['id']}")
             break
@@ -101,6 +101,14 @@ def _await(client: Client, out: Output, pushed: dict[str, Any], wait: bool) -> N
     out.document(document, lambda: _render(out, document))
     if pushed["status"] != "committed":
         raise typer.Exit(exits.FAILED)
+
+
+def _run_of(client: Client, pushed: dict[str, Any]) -> dict[str, Any] | None:
+    """None while it waits to be stored, as on a full disk: the push itself is safe."""
+    try:
+        return client.get(f"/runs/{pushed['run_id']}") if pushed["run_id"] else None
+    except NotFound:
+        return None
 
 
 def _not_ingested(out: Output, pushed: dict[str, Any], run: dict[str, Any]) -> None:

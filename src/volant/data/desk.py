@@ -7,6 +7,7 @@ reach.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 from volant.data.options import file_options
 from volant.data.staging import Staging
 from volant.domain.dataset import Dataset, DatasetVersion, Push, PushStatus, run_id_of
-from volant.errors import InvalidInput, NotFound
+from volant.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable
 from volant.faults import crash_point
 from volant.ports.clock import Clock, Ids
 from volant.ports.records import DatasetRecords, PushRecords, VersionRecords
@@ -25,6 +26,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 RELEASE = "release"  # the `source` of a push that takes rows out of quarantine
 
 _PAGE = 200
+
+log = logging.getLogger(__name__)
 
 
 class DataDesk:
@@ -65,6 +68,7 @@ class DataDesk:
         self._start = start
         self._read = read
         self._expect = expect
+        self._waiting: dict[str, Push] = {}
 
     def upload(self, dataset: str, filename: str, chunks: Iterable[bytes]) -> dict[str, Any]:
         """Store one file: {id, filename, bytes, sha256}.
@@ -134,6 +138,16 @@ class DataDesk:
                 if before is None:
                     break
         return started
+
+    def start_waiting(self) -> None:
+        """Start the pushes whose run couldn't be stored, for a full disk or a locked
+        database, if it can be now."""
+        for push in list(self._waiting.values()):
+            try:
+                self._begin(push)
+            except (Unavailable, ResourceExhausted):
+                return
+            self._waiting.pop(push.id, None)
 
     def settled(self, push_id: str) -> None:
         """Remove what a committed push left in staging; its rows are in the table."""
@@ -223,7 +237,13 @@ class DataDesk:
             )
         )
         crash_point("push.recorded")
-        return self._begin(push)
+        try:
+            return self._begin(push)
+        except (Unavailable, ResourceExhausted) as error:
+            # It is accepted: told that it isn't, somebody would deliver it a second time.
+            log.warning("push %s waits until its run can be stored: %s", push.id, error)
+            self._waiting[push.id] = push
+            return push
 
     def _begin(self, push: Push) -> Push:
         if push.status is not PushStatus.RECEIVED:

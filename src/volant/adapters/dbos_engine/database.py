@@ -16,6 +16,8 @@ from volant.errors import InvalidInput, MissingExtra, ResourceExhausted, Unavail
 SCHEMA = "dbos"
 LOCK_WAIT_MS = 30_000  # the busy timeout that DBOS sets for engines of its own
 
+_ASKED_WAIT_MS = 5_000  # while somebody waits for an answer
+
 # A handler of its own keeps DBOS from adding one that writes to the terminal.
 logging.getLogger("dbos").addHandler(logging.NullHandler())
 
@@ -118,6 +120,19 @@ class Tables:
             sa.column("started_at_epoch_ms"),
             schema=schema,
         )
+
+    def check_writable(self) -> None:
+        """Raises SQLAlchemy's error when another process keeps a SQLite file locked: DBOS
+        itself would wait for it without end."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={_ASKED_WAIT_MS}")
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("ROLLBACK")
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_WAIT_MS}")
 
     def statuses(self, ids: Sequence[str]) -> Mapping[str, tuple[str, str | None]]:
         """DBOS status and executor of each workflow that exists."""

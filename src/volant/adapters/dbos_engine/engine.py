@@ -208,6 +208,7 @@ class DbosEngine:
                 DBOS.enqueue_workflow(RUNS_QUEUE, entry.run_workflow, run.id, names, run.from_step)
 
         with translated():
+            self._tables.check_writable()
             entry.outside(enqueue)
         self._wake()
 
@@ -220,6 +221,7 @@ class DbosEngine:
         before = self.states([run_id])[run_id].status
         if before not in TERMINAL:
             with translated():
+                self._tables.check_writable()
                 ids = [run_id, *(step_id(run_id, step) for step in steps)]
                 entry.outside(DBOS.cancel_workflows, ids)
                 after = self._tables.statuses([run_id])[run_id][0]
@@ -251,8 +253,9 @@ class DbosEngine:
                 details={"run": run_id, "status": status.value},
             )
         run, _ = self._load(run_id)
-        self._registry.revive(run_id)
         with translated():
+            self._tables.check_writable()
+            self._registry.revive(run_id)
             entry.outside(self._resume, run, [step_id(run_id, step) for step in steps])
         self._wake()
 
