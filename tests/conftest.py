@@ -1,18 +1,33 @@
-"""Fixtures for tests that need a whole platform.
+"""Fixtures that several folders share: a whole platform, and a migrated store.
 
-Test folders are no packages; what several of them share lies in harness/, which is on
+Test folders are no packages; what several of them import lies in harness/, which is on
 the import path from here on.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from volant.store import Store, sqlite_url
 
 sys.path.append(str(Path(__file__).parent / "harness"))
 pytest.register_assert_rewrite("platform_process", "effects")
+
+# A busy machine is no failure, and CI tries the same examples each time.
+settings.register_profile(
+    "calm",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("calm")
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +37,20 @@ def platforms():
 
     with platforms() as make:
         yield make
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "volant.db"
+    with Store(sqlite_url(path)) as store:
+        store.migrate()
+    return path
+
+
+@pytest.fixture
+def store(migrated: Path, tmp_path: Path) -> Iterator[Store]:
+    path = tmp_path / "volant.db"
+    shutil.copyfile(migrated, path)
+    with Store(sqlite_url(path)) as opened:
+        yield opened
