@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -47,7 +48,7 @@ class Screen:
 
     def say(self, text: str, style: str = "") -> None:
         """A line of the story."""
-        self.console.print(Text("   " + text, style=style))
+        self._indented(Text(text, style=style))
 
     def command(self, text: str) -> None:
         """The command that a user would type for what comes next."""
@@ -55,7 +56,10 @@ class Screen:
 
     def fact(self, text: str) -> None:
         """A result worth a second look."""
-        self.console.print(Text("   ✓ ", style="green").append(text, style="default"))
+        self._indented(Text("✓ ", style="green").append(text, style="default"))
+
+    def _indented(self, text: Text) -> None:
+        self.console.print(Padding(text, (0, 0, 0, 3)))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A small table, indented."""
