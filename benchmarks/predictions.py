@@ -52,7 +52,8 @@ def _lines(connections: int, ours: list[Load], bare: list[Load]) -> list[Line]:
             "1/s",
             Samples([load.rate for load in ours]),
             Samples([load.rate for load in bare], floor),
-            ratio_at_least=1,
+            # A single connection leaves nothing to batch: told, but no goal.
+            ratio_at_least=1 if connections > 1 else None,
         ),
         Line(
             f"  their 99th percentile, {many}",
