@@ -67,7 +67,7 @@ class Place:
         return self.desk.upload("wine", name, [content])["id"]
 
     def commit(self, push_id: str, outputs: dict[str, Any] = COMMITTED) -> dict[str, Any]:
-        return commit_push(push_id, outputs, self.store.pushes, SystemClock(), SortableIds())
+        return commit_push(push_id, outputs, self.store.pushes, SystemClock())
 
 
 @pytest.fixture

@@ -118,7 +118,6 @@ class Platform:
             tracking=self.tracking,
             deployments=self.deployments,
             clock=self._clock,
-            ids=self._ids,
             tables=self.settings.tables,
         )
         runs_url = self.settings.database_url or sqlite_url(self._home.root / "runs.db")

@@ -25,7 +25,7 @@ from volant.domain.run import StepRequest
 from volant.errors import StepFailed, VolantError, from_dict
 from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
-from volant.ports.clock import Clock, Ids
+from volant.ports.clock import Clock
 from volant.ports.compute import Compute
 from volant.ports.replicas import ReplicaLauncher
 from volant.registry.desk import ModelDesk
@@ -54,7 +54,6 @@ class Rooms:
     tracking: TrackingDesk
     deployments: DeploymentDesk
     clock: Clock
-    ids: Ids
     tables: str
 
 
@@ -92,11 +91,6 @@ class Executor:
         """Store the step's effects."""
         commit = self._commit.get(request.step.uses or "")
         return outputs if commit is None else commit(request, outputs)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The names that `uses:` may hold."""
-        return frozenset(self._perform)
 
 
 def run_job(compute: Compute, request: StepRequest, inputs: Mapping[str, Any]) -> Outputs:
@@ -172,7 +166,7 @@ class Steps:
         """The push's verdict, the version and the event, in one transaction."""
         rooms = self._rooms
         push_id = request.inputs["push_id"]
-        return commit_push(push_id, outputs, rooms.store.pushes, rooms.clock, rooms.ids)
+        return commit_push(push_id, outputs, rooms.store.pushes, rooms.clock)
 
     # training
 

@@ -10,14 +10,14 @@ from volant.domain.contract import Contract
 from volant.domain.dataset import DatasetVersion, Push
 from volant.domain.event import DATASET_COMMITTED, DATASET_REJECTED, Event
 from volant.faults import crash_point
-from volant.ports.clock import Clock, Ids
+from volant.ports.clock import Clock
 from volant.ports.records import PushRecords
 
 _SOURCE = "volant/data"
 
 
 def commit_push(
-    push_id: str, outputs: Mapping[str, Any], pushes: PushRecords, clock: Clock, ids: Ids
+    push_id: str, outputs: Mapping[str, Any], pushes: PushRecords, clock: Clock
 ) -> dict[str, Any]:
     """Store a push's verdict; doing it again changes nothing.
 
@@ -28,7 +28,6 @@ def commit_push(
     Returns:
         `outputs` with `dataset` and the dataset's `version` (None when rejected).
     """
-    del ids  # nothing here has an identity of its own
     push = pushes.get(push_id)
     if outputs["status"] == "committed":
         version: int | None = _commit(push, outputs, pushes, clock)

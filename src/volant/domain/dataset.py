@@ -68,16 +68,3 @@ class Push:
 def run_id_of(push_id: str) -> str:
     """The run that works a push off: one for each push, whoever starts it."""
     return f"run-{push_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantinedRow:
-    """A row that broke the contract, as it came, with every reason."""
-
-    id: str
-    dataset: str
-    push_id: str
-    row_number: int
-    source: str
-    raw: str
-    reasons: tuple[str, ...]

@@ -9,9 +9,9 @@ locked or read-only and `ResourceExhausted` when the disk is full.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from volant.domain.contract import Contract
 from volant.domain.dataset import Dataset, DatasetVersion, Push
@@ -238,15 +238,3 @@ class AuditRecords(Protocol):
     def page(
         self, limit: int, before: str | None = None
     ) -> tuple[Sequence[AuditEntry], str | None]: ...
-
-
-class Maintenance(Protocol):
-    """What `volant up` asks of the database itself."""
-
-    def migrate(self) -> None:
-        """Bring the schema up to date; raises `Conflict` for a schema newer than this code."""
-        ...
-
-    def check(self) -> Mapping[str, Any]:
-        """Raises `Unavailable` when it can't be written now."""
-        ...

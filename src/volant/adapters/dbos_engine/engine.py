@@ -91,7 +91,6 @@ class DbosEngine:
         mend_s: float = 2.0,
     ) -> None:
         self._engine = open_database(database)
-        self._own_engine = not isinstance(database, sa.Engine)
         shared = self._engine.dialect.name == "postgresql"
         self._executor_id = executor_id or (_unique_name() if shared else "local")
         self._load_run = load_run
