@@ -146,7 +146,8 @@ def test_serving_restart_restores_live_and_takes_up_pending(platform, models, wi
     wait_until(lambda: platform.controller.view("m") is not None)
     assert ask(wire, port)["model_version"] in ("1", "2")
     assert platform.desk.deploy("m", "m", 2, key="k2").status is RevisionStatus.LIVE
-    assert ask(wire, port)["model_version"] == "2"
+    # The old replica may still take a connection until it has heard that it is replaced.
+    wait_until(lambda: ask(wire, port)["model_version"] == "2")
 
 
 def test_serving_port_in_use_is_told_and_harms_nobody_else(platform, models, wire, wait_until):

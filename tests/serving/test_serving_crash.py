@@ -26,8 +26,13 @@ def control_plane(home, folder, **env):
     )
 
 
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.mark.parametrize("point", ["deploy.requested", "deploy.ready", "deploy.activated"])
-def test_serving_killed_at_a_crash_point_deploys_once(tmp_path, models, wire, point):
+def test_serving_killed_at_a_crash_point_deploys_once(tmp_path, models, wire, wait_until, point):
     folder = models("numeric")
     dying = control_plane(tmp_path, folder, VOLANT_CRASH_AT=point)
     dying.communicate(timeout=60)
@@ -37,6 +42,8 @@ def test_serving_killed_at_a_crash_point_deploys_once(tmp_path, models, wire, po
         assert second.stdout
         # The port, and none of the heavy libraries that only replicas may import.
         port = int(second.stdout.readline())
+        # What was live already is told at once, maybe before its socket is bound again.
+        wait_until(lambda: _listens(port))
         with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
             assert wire.http(client, wire.post("/v2/models/m/infer", BODY))[0] == 200
     finally:
