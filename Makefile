@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # The product's own telemetry is nothing; its libraries' is switched off.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-fast test-slow test-services check bench fmt docs lock clean
+.PHONY: help demo test test-fast test-slow test-services check bench bench-serving fmt docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,12 @@ check: $(VENV)/.stamp-dev ## format, lint, types, layers, docs
 
 bench: $(VENV)/.stamp-dev ## print the figures, as ratios to a floor in the same run
 	$(BIN)/python -m benchmarks
+
+bench-serving: $(VENV)/.stamp-dev ## serve beside other model servers, each in an environment of its own
+	$(BIN)/python -m benchmarks.serving
+
+bench-tracking: $(VENV)/.stamp-dev ## the same MLflow client against Volant and mlflow server
+	$(BIN)/python -m benchmarks.tracking
 
 fmt: $(VENV)/.stamp-dev ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .

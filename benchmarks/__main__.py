@@ -24,6 +24,7 @@ FIGURES = (
     "push_to_serving",
     "from_zero",
     "predictions",
+    "counting",
 )
 
 

@@ -35,6 +35,8 @@ _ROOMS = (
     "events",
     "loops",
     "models",
+    "monitoring",
+    "registrations",
     "runs",
     "tracking",
 )

@@ -18,15 +18,54 @@ from volant.ports.tables import Tables
 
 Inputs = Mapping[str, Any]
 
-# What each zygote imports before its first fork, in this order.
+_REPLICA = (
+    "numpy",
+    "httptools",
+    "uvloop",
+    "orjson",
+    "volant.serving.replica",
+    "volant.serving.grpc",
+    "volant.serving.grpc_service",
+)
+
+# What each zygote imports before its first fork, in this order; a name with a question mark
+# is left out where it isn't installed. `PROFILE@KEY` is the same profile in the model's own
+# environment of that key.
 PROFILES: dict[str, tuple[str, ...]] = {
-    "serve": ("numpy", "onnxruntime", "httptools", "uvloop", "orjson", "volant.serving.replica"),
+    "serve": ("onnxruntime", *_REPLICA, "volant.serving.runtimes.onnx"),
+    "serve-sklearn": (
+        *_REPLICA,
+        "sklearn.pipeline",
+        "sklearn.compose",
+        "sklearn.preprocessing",
+        "sklearn.impute",
+        "sklearn.ensemble",
+        "sklearn.linear_model",
+        "lightgbm?",
+        "pandas?",
+        "volant.serving.runtimes.sklearn",
+    ),
+    "serve-lightgbm": (*_REPLICA, "lightgbm", "volant.serving.runtimes.lightgbm"),
+    "serve-xgboost": (*_REPLICA, "xgboost", "volant.serving.runtimes.xgboost"),
+    "serve-mlflow": (*_REPLICA, "pandas", "mlflow.pyfunc"),
+    "serve-torch": (*_REPLICA, "torch", "volant.serving.runtimes.torch"),
+    "serve-hf": (*_REPLICA, "torch", "transformers.pipelines"),
+    "serve-code": _REPLICA,
+    "batch": (
+        "onnxruntime",
+        "pyarrow.csv",
+        "pyarrow.parquet",
+        "deltalake",
+        "volant.data.cast",
+        "volant.serving.batch",
+    ),
     "data": (
         "pyarrow",
         "pyarrow.csv",
         "pyarrow.parquet",
         "deltalake",
         "volant.data.ingest",
+        "volant.serving.compaction",
         "volant.training.split",
     ),
     "train": (
@@ -71,6 +110,29 @@ def read_quarantine(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     return {"items": read_quarantine(inputs, _tables(inputs))}
 
 
+def compact_predictions(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """A deployment's logged predictions into its dataset."""
+    from volant.serving.compaction import compact
+
+    return compact(inputs, _tables(inputs))
+
+
+def read_predictions(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """The last predictions of a deployment."""
+    from volant.serving.compaction import read_predictions
+
+    return read_predictions(inputs, _tables(inputs))
+
+
+def batch(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Predictions for a whole file or dataset."""
+    from volant.data.cast import cast
+    from volant.data.filerows import plain_column
+    from volant.serving.batch import Tools, batch
+
+    return batch(inputs, context, _tables(inputs), Tools(cast, plain_column))
+
+
 def split(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     """Freeze the holdout once; write the training rows."""
     from volant.training.split import split
@@ -91,6 +153,50 @@ def evaluate(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     from volant.evaluation.evaluate import evaluate
 
     return evaluate(inputs, context)
+
+
+def inspect_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Unpack an uploaded model and say what it is, without loading it."""
+    from volant.formats.inspect import inspect
+    from volant.formats.prove import proof_profile
+
+    found = inspect(inputs, context.workdir)
+    return {**found, "profile": proof_profile(found)}
+
+
+def build_environment(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Install what a model requires into an environment of its own, once."""
+    from volant.adapters.local.environments import build
+
+    folder = build(Path(inputs["environments"]), inputs["key"], inputs["requirements"])
+    return {"folder": str(folder)}
+
+
+def prove_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Open an uploaded model, try it on rows, and make the folder that replicas serve."""
+    from volant.formats.prove import Tools, prove
+
+    def load_model(folder: Path, files: Mapping[str, str]) -> Any:
+        from volant.serving.inference import load
+
+        return load(folder, files)
+
+    def discover(folder: Path, files: Mapping[str, str], requests: list[Any]) -> list[Any]:
+        from volant.serving.discovery import discover
+
+        return discover(folder, files, requests)
+
+    def convert(*told: Any) -> Mapping[str, Any]:
+        from volant.training.outside import convert_outside
+
+        return convert_outside(*told)
+
+    def unpickled(body: bytes, name: str) -> Any:
+        from volant.serving.runtimes.sklearn import unpickled
+
+        return unpickled(body, name)
+
+    return prove(inputs, context.workdir, Tools(load_model, discover, convert, unpickled))
 
 
 def init_loop(

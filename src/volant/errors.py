@@ -97,6 +97,17 @@ class StepFailed(VolantError):
     code = "step_failed"
 
 
+# What `pip install 'volant[EXTRA]'` brings, by the module that is missing without it.
+EXTRAS: Mapping[str, str] = {
+    "torch": "torch",
+    "transformers": "hf",
+    "tokenizers": "hf",
+    "xgboost": "xgboost",
+    "mlflow": "mlflow",
+    "pandas": "mlflow",
+}
+
+
 class MissingExtra(VolantError):
     """An optional dependency isn't installed."""
 

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     insecure: bool = False
     workers: int = Field(default=2, ge=1, le=256)  # steps that run side by side
     zygote_idle_s: float = Field(default=60.0, gt=0)
+    compact_s: float = Field(default=60.0, gt=0)  # how often logged predictions become a version
     tables: str = "delta"
     artifacts: str = "local"
     compute: str = "local"

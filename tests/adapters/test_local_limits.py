@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from volant.adapters.local.limits import MemoryGroup, MemoryGroups, _parents, machine_oom_kills
+from volant.adapters.local.limits import Group, MemoryGroups, _parents, machine_oom_kills
 
 
 def test_version_1(tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_nothing_to_be_had(tmp_path: Path) -> None:
 
 
 def test_removing_what_is_gone(tmp_path: Path) -> None:
-    MemoryGroup(tmp_path / "gone", 1).remove()
-    assert MemoryGroup(tmp_path / "gone", 1).oom_kills() == 0
+    Group(tmp_path / "gone", 1).remove()
+    assert Group(tmp_path / "gone", 1).oom_kills() == 0
 
 
 def test_machine_counter() -> None:

@@ -15,7 +15,12 @@ BROKEN = [["tall", 0.5, 0.5, "yes"], [0.5, 0.5, 0.5, ""]]
 ONCE_A_LOOP = {"split.frozen"}
 
 
-@pytest.mark.parametrize("point", CRASH_POINTS)
+# A loop without a rollout, questions or batches passes none of those; tests/serving has them.
+ELSEWHERE = ("rollout.", "predictions.", "batch.")
+POINTS = [point for point in CRASH_POINTS if not point.startswith(ELSEWHERE)]
+
+
+@pytest.mark.parametrize("point", POINTS)
 def test_killed_at_a_crash_point_every_effect_is_there_once(platforms, point):
     platform = platforms()
     crashed, wine = platform.folder / "crashed", own("wine")

@@ -360,3 +360,74 @@ def test_base64_of_code_is_plain(platform, volant, loop_file):
     volant("plan")
     volant("apply")
     assert base64.b64encode(platform.loops.code)[:4] == b"H4sI"
+
+
+def test_deploy_tells_where_the_revision_is(volant, platform):
+    served = platform.deployments
+    served.course = [{"status": "ready"}, {"status": "canary", "percent": 10.0}]
+    done = volant(
+        *["deploy", "wine-quality@3", "--canary", "10, 50%", "--bake", "2m", "--max", 4],
+        *["--memory", "1GB", "--idle", "30s", "--sticky-header", "x-user", "--p95-ms", 50],
+    )
+    assert done.out == (
+        "Revision 2 of wine-quality (version 3) is a canary: it answers 10 % of the requests.\n"
+    )
+    verb, name, given = served.asked[0]
+    assert (verb, name, given["model"], given["version"]) == ("deploy", *["wine-quality"] * 2, "3")
+    assert given["changes"] == {"max": 4, "memory_bytes": 10**9, "idle_s": 30.0}
+    assert (given["rollout"].canary, given["rollout"].bake_s) == ((10.0, 50.0), 120.0)
+    served.course = [{"status": "live", "percent": None}]
+    assert volant("deploy", "wine-quality", "--now", "--wait").out.endswith("is live.\n")
+    assert served.asked[-1][2]["rollout"] == "now"
+    assert served.asked[-1][2]["version"] is None
+
+
+def test_deploy_says_what_came_of_it(volant, platform):
+    course = platform.deployments.course
+    course += [{"status": "failed", "reason": "It is broken."}]
+    done = volant("deploy", "wine-quality@3")
+    assert (done.code, "It is broken." in done.err) == (1, True)
+    course += [{"status": "aborted", "reason": "A newer one came."}]
+    assert volant("deploy", "wine-quality@3").code == 4
+    course += [{"status": "pending"}]
+    done = volant("deploy", "wine-quality@3", "--timeout", "1ms")
+    assert (done.code, "still pending" in done.err) == (6, True)
+    assert volant("deploy", "wine-quality@3", "--no-wait").out.endswith("is pending.\n")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--canary", "ten"],
+        ["--bake", "2"],
+        ["--memory", "1"],
+        ["--now", "--canary", "10"],
+        ["--timeout", "soon"],
+    ],
+)
+def test_deploy_with_wrong_words(volant, platform, wrong):
+    done = volant("deploy", "wine-quality", *wrong)
+    assert done.code == 2
+    assert platform.deployments.asked == []
+
+
+def test_deployments_are_steered(volant, platform):
+    served = platform.deployments
+    served.course = [{"status": "live"}]
+    assert volant("promote", "wine-quality", "--reason", "good").out.endswith("is live.\n")
+    assert served.asked[-1][2]["reason"] == "good"
+    served.course = [{"status": "aborted"}]
+    assert volant("deployments", "abort", "wine-quality").out.endswith("was aborted.\n")
+    served.course = [{"status": "aborted"}]
+    assert volant("rollback", "wine-quality", "--to", "v1").code == 0
+    assert served.asked[-1][2]["to"] == "v1"
+    told = volant("deployments", "scale", "wine-quality", "--min", 1, "--max", 3).out
+    assert told == "wine-quality has 1 to 3 replicas now.\n"
+    assert volant("deployments", "scale", "wine-quality").code == 2
+    row = volant("deployments", "revisions", "wine-quality").out.splitlines()[1].split()
+    assert row[:6] == ["2", "3", "aborted", "-", "40", "2"]
+    assert volant("rollback", "nothing").code == 3
+
+
+def test_why_tells_of_a_deployment_without_a_loop(volant, platform):
+    assert "rmse 0.91" in volant("why", "wine-quality").out

@@ -102,7 +102,7 @@ def test_completion_is_offered():
     )
     assert "_VOLANT_COMPLETE=complete_bash" in done.stdout
     listed = shell(_VOLANT_COMPLETE="complete_bash", COMP_WORDS="volant de", COMP_CWORD="1")
-    assert listed.stdout.split() == ["demo", "deployments"]
+    assert listed.stdout.split() == ["demo", "deploy", "deployments"]
     listed = shell(_VOLANT_COMPLETE="complete_bash", COMP_WORDS="volant data q", COMP_CWORD="2")
     assert listed.stdout.split() == ["quarantine"]
 

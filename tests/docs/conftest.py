@@ -36,7 +36,9 @@ _BLOCK = re.compile(
     r"```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-_ID = re.compile(r"\b(?:run|push|evt|dec|tok|gate|deploy|upload)-[a-z0-9][a-z0-9.-]*[a-z0-9]\b")
+_ID = re.compile(
+    r"\b(?:run|batch|push|evt|dec|tok|gate|deploy|upload)-[a-z0-9][a-z0-9.-]*[a-z0-9]\b"
+)
 _NORMAL = (
     (_ID, "ID"),
     (re.compile(r"vlt_[\w-]+"), "SECRET"),
@@ -198,6 +200,7 @@ class Reader:
             "HOME": str(self.home),
             "PATH": path,
             "VOLANT_PORT": str(self.port),
+            "VOLANT_COMPACT_S": "2",
             "NO_COLOR": "1",
         }
 

@@ -6,7 +6,17 @@ import shutil
 
 import pytest
 
-GUIDES = ("data", "training", "serving", "operating")
+GUIDES = (
+    "data",
+    "training",
+    "serving",
+    "serving-protocol",
+    "model-formats",
+    "rollouts",
+    "prediction-log",
+    "batch",
+    "operating",
+)
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("bash") is None, reason="no bash"),
@@ -21,7 +31,7 @@ def test_the_quick_start_does_what_it_says(reader, page):
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_guides_commands_do_what_they_say(running, guide):
-    if guide in {"serving", "operating"} and shutil.which("curl") is None:
+    if guide in {"serving", "serving-protocol", "operating"} and shutil.which("curl") is None:
         pytest.skip("no curl")
     running.folder = running.folder.parent / guide
     running.folder.mkdir()

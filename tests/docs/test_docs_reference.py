@@ -33,6 +33,10 @@ PLACES = {
     "gate.champion": {"gate": {"champion": {"zzzzzzzz": 1}}},
     "deploy": {"deploy": {"zzzzzzzz": 1}},
     "deploy.replicas": {"deploy": {"replicas": {"zzzzzzzz": 1}}},
+    "deploy.rollout": {"deploy": {"rollout": {"zzzzzzzz": 1}}},
+    "deploy.rollout.rollback_on": {"deploy": {"rollout": {"rollback_on": {"zzzzzzzz": 1}}}},
+    "deploy.rollout.sticky": {"deploy": {"rollout": {"sticky": {"zzzzzzzz": 1}}}},
+    "deploy.log": {"deploy": {"log": {"zzzzzzzz": 1}}},
     "triggers[]": {"triggers": [{"zzzzzzzz": 1}]},
 }
 
@@ -90,6 +94,11 @@ def test_setting_a_key_to_its_documented_default_changes_nothing():
         more = yaml.safe_load(value[1])
         for key in reversed(path.split(".")):
             more = {key: more}
+        if path.startswith("deploy.rollout."):  # without one there are no defaults of it
+            with_rollout = merged(LEAST, {"deploy": {"rollout": {}}})
+            whole = parse(yaml.safe_dump(merged(with_rollout, more)))
+            assert whole == parse(yaml.safe_dump(with_rollout)), path
+            continue
         if path in {"train.params", "train.budget", "train.seed"}:  # these stand beside `call`
             with_call = merged(LEAST, {"train": {"call": "a:b"}})
             whole = parse(yaml.safe_dump(merged(with_call, more)))

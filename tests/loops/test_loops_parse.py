@@ -13,8 +13,11 @@ from volant.domain.loop import (
     ChampionRule,
     DataSpec,
     GateSpec,
+    LogSpec,
     LoopSpec,
     ReplicaSpec,
+    RolloutSpec,
+    StickyKey,
     Threshold,
     TrainSpec,
     TriggerSpec,
@@ -47,7 +50,16 @@ gate:
   thresholds: {rmse: {max: 0.75}, r2: {min: 1e-1}}
   champion: {better_by: -0.01, confidence: 0.9}
 deploy:
-  replicas: {min: 1, max: 4, idle: 500s, memory: 1GiB}
+  replicas: {min: 1, max: 4, idle: 500s, memory: 1GiB, target: 8, spares: 2, cpu: 0.5}
+  rollout:
+    shadow: 50
+    canary: [10, 50]
+    bake: 5m
+    rollback_on: {error_rate: 0.01, p95_ms: 50}
+    min_requests: 100
+    sticky: {header: X-User}
+  keep: 2
+  log: {sample: 0.5, max: 2GB}
 triggers: [data, {cron: "0  2 * * *"}]
 """
 
@@ -90,8 +102,11 @@ def test_every_key_is_read() -> None:
         gate=GateSpec(
             (Threshold("rmse", max=0.75), Threshold("r2", min=0.1)), ChampionRule(-0.01, 0.9)
         ),
-        replicas=ReplicaSpec(1, 4, 500.0, 2**30),
+        replicas=ReplicaSpec(1, 4, 500.0, 2**30, 8, 2, 0.5),
         triggers=(TriggerSpec("data"), TriggerSpec("cron", "0 2 * * *")),
+        rollout=RolloutSpec((10.0, 50.0), 300.0, 0.01, 50.0, 100, StickyKey(header="x-user"), 50.0),
+        keep=2,
+        log=LogSpec(0.5, 2 * 10**9),
     )
 
 
@@ -125,6 +140,18 @@ train:
 
 def test_sections_whose_keys_are_all_commented_out_are_defaults() -> None:
     assert parse(MINIMAL + "train:\n  automl:\ngate:\n  champion:\ndeploy:\n") == parse(MINIMAL)
+
+
+def test_a_rollout_only_if_it_is_asked_for() -> None:
+    for text in ("", "deploy: {rollout: }", "deploy: {rollout: false}"):
+        assert parse(MINIMAL + text).rollout is None
+    assert parse(MINIMAL + "deploy: {rollout: {}}").rollout == RolloutSpec()
+
+
+def test_the_prediction_log_can_be_turned_off() -> None:
+    for text in ("off", "false", "'off'"):
+        assert parse(MINIMAL + f"deploy: {{log: {text}}}").log is None
+    assert parse(MINIMAL + "deploy: {log: {}}").log == LogSpec()
 
 
 def test_no_comparison_with_the_champion_on_demand() -> None:
@@ -168,7 +195,29 @@ WRONG = [
     ("monitor: {}", "monitor", 4, 1, "isn't in this version", "for now"),
     ("budget: {}", "budget", 4, 1, "isn't in this version", "for now"),
     ("gate: {slices: []}", "gate.slices", 4, 8, "isn't in this version", "for now"),
-    ("deploy: {rollout: {}}", "deploy.rollout", 4, 10, "isn't in this version", "for now"),
+    ("deploy: {rollout: {canary: 10}}", "deploy.rollout.canary", 4, 28, "a list", "[10, 50]"),
+    ("deploy: {rollout: {canary: [0]}}", "deploy.rollout.canary[0]", 4, 29, "range", "0 and 100"),
+    ("deploy: {rollout: {canary: [9, 9]}}", "deploy.rollout.canary[1]", 4, 32, "not above", "grow"),
+    ("deploy: {rollout: {canary: [x]}}", "deploy.rollout.canary[0]", 4, 29, "'x'", "quotes"),
+    ("deploy: {rollout: {canry: [1]}}", "deploy.rollout.canry", 4, 20, "not a key", "canary?"),
+    ("deploy: {rollout: true}", "deploy.rollout", 4, 19, "mapping", "key: value"),
+    ("deploy: {rollout: {bake: 2}}", "deploy.rollout.bake", 4, 26, "duration", "2m"),
+    ("deploy: {rollout: {shadow: 101}}", "deploy.rollout.shadow", 4, 28, "range", "0 to 100"),
+    (
+        "deploy: {rollout: {rollback_on: {error_rate: 5}}}",
+        "deploy.rollout.rollback_on.error_rate",
+        *(4, 46, "range", "0 to 1"),
+    ),
+    ("deploy: {rollout: {sticky: {}}}", "deploy.rollout.sticky", 4, 28, "one of", "x-user"),
+    (
+        "deploy: {rollout: {sticky: {header: 'a b'}}}",
+        "deploy.rollout.sticky.header",
+        *(4, 37, "header", "x-user"),
+    ),
+    ("deploy: {keep: -1}", "deploy.keep", 4, 16, "range", "0 to 20"),
+    ("deploy: {log: on}", "deploy.log", 4, 15, "'on'", "off for no log"),
+    ("deploy: {log: {sample: 2}}", "deploy.log.sample", 4, 24, "range", "1e-06 to 1"),
+    ("deploy: {replicas: {cpu: 0}}", "deploy.replicas.cpu", 4, 26, "range", "0.01 to 1024"),
     ("triggers: [data, drift]", "triggers[1]", 4, 18, "drift isn't in this version", "cron"),
     ("triggers: [dta]", "triggers[0]", 4, 12, "'dta' is no trigger", "data"),
     ("triggers: [data, data]", "triggers[1]", 4, 18, "twice", "one"),
@@ -350,7 +399,9 @@ def test_a_byte_order_mark_is_no_problem() -> None:
 _WORDS = """
 kind name description data dataset target contract columns holdout train automl call params
 seed metric budget memory timeout task gate thresholds rmse min max champion better_by
-confidence deploy replicas idle triggers cron type nullable values unique y
+confidence deploy replicas idle triggers cron type nullable values unique y target spares cpu
+rollout canary bake rollback_on error_rate p95_ms min_requests sticky header parameter shadow keep
+log sample
 """
 _words = st.sampled_from(_WORDS.split())
 _values = st.one_of(
@@ -441,6 +492,20 @@ def contracts(draw: st.DrawFn) -> Contract:
     return Contract(tuple(draw(_rules(name)) for name in names))
 
 
+_rollouts = st.builds(
+    RolloutSpec,
+    canary=st.lists(st.floats(0.01, 99.9), unique=True, max_size=4).map(sorted).map(tuple),
+    bake_s=_seconds,
+    error_rate=st.floats(0, 1),
+    p95_ms=st.none() | st.floats(0.001, 3_600_000),
+    min_requests=st.integers(1, 1_000_000),
+    sticky=st.none()
+    | st.just(StickyKey(header="x-user"))
+    | st.builds(StickyKey, st.none(), _texts.filter(bool)),
+    shadow=st.floats(0, 100),
+)
+
+
 @st.composite
 def specs(draw: st.DrawFn) -> LoopSpec:
     contract = draw(st.none() | contracts())
@@ -481,9 +546,20 @@ def specs(draw: st.DrawFn) -> LoopSpec:
             tuple(thresholds),
             draw(st.none() | st.builds(ChampionRule, _finite, st.floats(0.5, 0.9999))),
         ),
-        ReplicaSpec(low, max(1, low + extra), draw(_seconds), draw(st.none() | _bytes)),
+        ReplicaSpec(
+            low,
+            max(1, low + extra),
+            draw(_seconds),
+            draw(st.none() | _bytes),
+            draw(st.integers(1, 100)),
+            draw(st.integers(0, 16)),
+            draw(st.none() | st.floats(0.01, 64)),
+        ),
         (TriggerSpec("data"), *(TriggerSpec("cron", c) for c in crons)),
         draw(_texts),
+        draw(st.none() | _rollouts),
+        draw(st.integers(0, 20)),
+        draw(st.none() | st.builds(LogSpec, st.floats(0.001, 1), _bytes)),
     )
 
 

@@ -42,7 +42,6 @@ class Platform:
         self.controller = ServingController(
             deployments=self.store.deployments,
             revisions=self.store.revisions,
-            decisions=self.store.decisions,
             launcher=self.launcher,
             artifacts=self.artifacts,
             models=self.store.models.get,
@@ -50,6 +49,8 @@ class Platform:
             logs=self.home / "logs",
             patience=self.patience,
             tokens=lambda: self.tokens,
+            minutes=self.store.minutes,
+            totals=self.home / "run",
         )
         self.controller.start()
 

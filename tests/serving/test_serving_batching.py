@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from volant.domain.loop import ReplicaSpec
 from volant.serving.batching import Batcher
 from volant.serving.limits import BatchLimits
-from volant.serving.oip import Answer, Query
+from volant.serving.query import Answer, Query
 from volant.serving.refusal import Refusal
 from volant.serving.scale import Demand, backoff_s, wanted_replicas
 
@@ -33,7 +33,7 @@ class Doubler:
         time.sleep(self.seconds)
         if (rows == POISON).any():
             raise ValueError("poison")
-        return Answer(rows[:, 0] * 2, rows)
+        return Answer((rows[:, 0] * 2, rows))
 
 
 def run(sizes: list[list[float]], model: Doubler, limits: BatchLimits | None = None):
@@ -67,8 +67,8 @@ def test_serving_each_request_gets_its_own_answer(sizes, batch_rows):
         if POISON in asked:
             assert isinstance(outcome, ValueError)
         else:
-            assert outcome.labels.tolist() == [v * 2 for v in asked]
-            assert outcome.probabilities.shape == (len(asked), 1)
+            assert outcome.outputs[0].tolist() == [v * 2 for v in asked]
+            assert outcome.outputs[1].shape == (len(asked), 1)
     most = max(batch_rows, *(len(s) for s in sizes))
     assert max(model.batches) <= most
 

@@ -138,7 +138,7 @@ def test_serving_restart_restores_live_and_takes_up_pending(platform, models, wi
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
     platform.register("m", models("shifted"), "r2")
-    with pytest.raises(StepFailed, match="wasn't live within"):
+    with pytest.raises(StepFailed, match="had no traffic within"):
         platform.desk.deploy("m", "m", 2, key="k2", timeout_s=0.1)
     platform.begin()
     assert platform.port("m") == port

@@ -28,6 +28,12 @@ class Losing:
             os.kill(pid, signal.SIGKILL)
         return pid
 
+    def prepared(self, profile):
+        return self._launcher.prepared(profile)
+
+    def ended(self, pid, wait_s):
+        return self._launcher.ended(pid, wait_s)
+
     def warm(self, profile):
         self._launcher.warm(profile)
 
@@ -62,5 +68,5 @@ def test_serving_a_lost_candidate_is_started_again(losing, how):
 
 def test_serving_a_candidate_that_is_always_lost_is_refused(losing):
     platform = losing("replica", "replica", "replica")
-    with pytest.raises(StepFailed, match="ended without a word"):
+    with pytest.raises(StepFailed, match="ended by SIGKILL"):
         platform.desk.deploy("m", "m", 1, key="r1:deploy")

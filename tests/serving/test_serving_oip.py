@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from volant.domain.model import Field
 from volant.errors import InvalidInput
-from volant.serving.columns import DATATYPES
+from volant.serving.answers import Formatter
+from volant.serving.datatypes import DATATYPES
 from volant.serving.description import Description, Tensor, read_description
-from volant.serving.oip import Answer, Formatter, Query, metadata, parse
+from volant.serving.metadata import metadata
+from volant.serving.oip import parse
+from volant.serving.query import Answer, Query
 from volant.serving.refusal import Refusal
 
 NUMBERS = Description(
@@ -103,6 +106,29 @@ def test_serving_mixed_types():
         [[1.0], [0.0]],
         [["2024-05-01T12:00:00Z"], [None]],
     ]
+
+
+def test_serving_what_other_servers_clients_send():
+    """MLServer's pandas codec, and KServe's client."""
+    codec = {"parameters": {"content_type": "np"}}
+    raw = body(
+        {**tensor("size", [1, 2.5], "FP64", [2, 1]), **codec},
+        {**tensor("colour", ["red", None], "BYTES", [2, 1]), "parameters": {"content_type": "str"}},
+        {**tensor("new", [True, False], "BOOL", [2, 1]), **codec},
+        {
+            **tensor("at", ["2024-05-01T12:00:00", "2024-05-01"], "BYTES", [2, 1]),
+            "parameters": {"content_type": "datetime"},
+        },
+        parameters={"content_type": "pd", "headers": {"x": "y"}},
+        model_name="m",
+        outputs=[],
+    )
+    query = parse(raw, MIXED)
+    assert [f[:, 0].tolist() for f in query.feeds[:2]] == [[1.0, 2.5], ["red", None]]
+    assert query.outputs is None
+    coded = {**tensor("colour", ["cmVk", "Ymx1ZQ=="], "BYTES"), "parameters": {}}
+    coded["parameters"]["content_type"] = "base64"
+    assert parse(mixed(colour=coded), MIXED).feeds[1].tolist() == [["red"], ["blue"]]
 
 
 @pytest.mark.parametrize(
@@ -238,9 +264,8 @@ def test_serving_matrix_and_columns_say_the_same(rows, datatype):
 
 def test_serving_answers_are_json_without_nan():
     formatter = Formatter("m", "3", MIXED)
-    answer = Answer(
-        np.array(["no", "yes"], dtype=object), np.array([[0.25, 0.75], [np.nan, np.nan]])
-    )
+    labels = np.array(["no", "yes"], dtype=object)
+    answer = Answer((labels, np.array([[0.25, 0.75], [np.nan, np.nan]])))
     out = json.loads(formatter.body(Query(2, (), id="é"), answer))
     assert out["id"] == "é"
     assert out["outputs"][0] == {
@@ -251,12 +276,12 @@ def test_serving_answers_are_json_without_nan():
     }
     assert out["outputs"][1]["data"] == [0.25, 0.75, None, None]
     assert out["outputs"][1]["parameters"] == {"classes": ["no", "yes"]}
-    only = json.loads(formatter.body(Query(2, (), outputs=frozenset({"prediction"})), answer))
+    only = json.loads(formatter.body(Query(2, (), outputs=("prediction",)), answer))
     assert [o["name"] for o in only["outputs"]] == ["prediction"]
 
 
 def test_serving_metadata_is_real():
-    described = metadata("m", "3", MIXED)
+    described = metadata("m", ["3"], MIXED)
     assert [c["datatype"] for c in described["inputs"]] == ["FP64", "BYTES", "BOOL", "BYTES"]
     assert described["outputs"][1]["shape"] == [-1, 2]
 

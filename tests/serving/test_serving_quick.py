@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from volant.domain.model import Field
 from volant.serving import oip
 from volant.serving.description import Description, Tensor
+from volant.serving.given import of_json
 from volant.serving.quick import usual
 from volant.serving.refusal import Refusal
+from volant.serving.tabular import table_feeds
 
 
 def model(types, dtype="float32") -> Description:
@@ -24,7 +26,7 @@ def model(types, dtype="float32") -> Description:
 
 def closer_look(inputs, description):
     try:
-        return oip._feeds(inputs, description)
+        return table_feeds([of_json(tensor, None) for tensor in inputs], description)
     except Refusal as refusal:
         return refusal.text
 

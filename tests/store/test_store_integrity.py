@@ -196,6 +196,9 @@ def test_the_seal_survives_storage(details: dict[str, object]) -> None:
     assert decision_sha256(read) == decision_sha256(decision)
 
 
+IN_OTHER_TABLES = ("latest", "inputs", "models_read", "models_made")
+
+
 @pytest.mark.parametrize(
     ("kind", "table", "elsewhere"),
     [
@@ -205,7 +208,7 @@ def test_the_seal_survives_storage(details: dict[str, object]) -> None:
         (Decision, "decisions", set()),
         (Deployment, "deployments", set()),
         (Event, "events", set()),
-        (Experiment, "experiments", set()),
+        (Experiment, "experiments", {"tags"}),
         (Firing, "firings", set()),
         (Loop, "loops", set()),
         (ModelVersion, "model_versions", {"aliases"}),
@@ -214,7 +217,7 @@ def test_the_seal_survives_storage(details: dict[str, object]) -> None:
         (Revision, "revisions", set()),
         (Run, "runs", set()),
         (Token, "tokens", set()),
-        (TrackedRun, "tracked_runs", {"params", "metrics", "tags"}),
+        (TrackedRun, "tracked_runs", {*IN_OTHER_TABLES, "params", "metrics", "tags"}),
         (Trigger, "triggers", set()),
     ],
 )

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from volant.access.permissions import Permission
 from volant.web.api.app import create_app
 from volant.web.api.guard import GuardedRoute, Open, guard_of
+from volant.web.mlflow.door import CALLS
 
 
 def every_route(app):
@@ -105,4 +106,5 @@ def test_the_app_needs_no_hosts(platform):
 def test_every_permission_is_asked_for_somewhere(app):
     guards = [guard_of(route.original_route) for route in every_route(app)]
     asked = {guard.permission for guard in guards if not isinstance(guard, Open)}
+    asked |= {str(call.permission) for call in CALLS}
     assert asked == {str(each) for each in Permission}

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 
+import pytest
+
 SOURCE = "kind: Loop\nname: wine-quality\n"
 
 
@@ -175,3 +177,57 @@ def test_the_audit(call):
     call("POST", "/api/v1/tokens", json={"principal": "eva", "role": "viewer"})
     assert call("GET", "/api/v1/audit").json()["items"][0]["action"] == "tokens.create"
     assert call("GET", "/api/v1/audit", role="operator").status_code == 403
+
+
+def test_deployments_are_steered_by_who_asked(call, platform):
+    base = "/api/v1/deployments/wine-quality"
+    wanted = {
+        "model": "wine-quality",
+        "version": "champion",
+        "rollout": {"canary": [10, 50], "bake_s": 5, "sticky": {"header": "X-User"}},
+        "replicas": {"max": 3},
+    }
+    answer = call("POST", f"{base}/revisions", json=wanted)
+    assert answer.status_code == 202
+    assert answer.json()["number"] == 2
+    assert answer.json()["numbers"]["requests"] == 40
+    verb, name, given = platform.deployments.asked[-1]
+    assert (verb, name, given["by"], given["version"]) == (
+        "deploy",
+        "wine-quality",
+        "admin",
+        "champion",
+    )
+    assert given["changes"] == {"max": 3}
+    assert given["rollout"].canary == (10.0, 50.0)
+    assert given["rollout"].sticky.header == "x-user"
+    for verb in ("promote", "abort", "rollback"):
+        answer = call("POST", f"{base}/{verb}", json={"reason": "so"}, role="operator")
+        assert answer.status_code == (202 if verb == "rollback" else 200)
+        assert platform.deployments.asked[-1][2]["by"] == "operator"
+        assert call("POST", f"{base}/{verb}", json={}, role="developer").status_code == 403
+    assert call("PATCH", f"{base}/replicas", json={"min": 1}).json()["limits"]["min"] == 1
+    assert call("GET", f"{base}/revisions").json()["items"][0]["asked_by"] == "ann"
+    assert call("GET", f"{base}/revisions/9").status_code == 404
+    assert call("GET", f"{base}/decisions").status_code == 200
+    actions = [entry.action for entry in platform.access.entries]
+    assert "deployments.deploy" in actions
+    assert "deployments.rollback" in actions
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"model": "m", "rollout": "later"},
+        {"model": "m", "rollout": {"canary": [0]}},
+        {"model": "m", "rollout": {"canary": [100]}},
+        {"model": "m", "rollout": {"shadow": 101}},
+        {"model": "m", "replicas": {"max": 0}},
+        {"model": "m", "zebra": 1},
+    ],
+)
+def test_deploying_what_cant_be_is_refused(call, platform, wrong):
+    answer = call("POST", "/api/v1/deployments/m/revisions", json=wrong)
+    assert answer.status_code in (400, 422)
+    assert platform.deployments.asked == []

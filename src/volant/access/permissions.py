@@ -12,6 +12,7 @@ class Permission(StrEnum):
     """One right, `<noun>.<verb>`. Every route and every verb of the API names one."""
 
     STATUS_READ = "status.read"
+    METRICS_READ = "metrics.read"
     DATASETS_READ = "datasets.read"
     DATASETS_PUSH = "datasets.push"
     DATASETS_RELEASE = "datasets.release"
@@ -26,9 +27,19 @@ class Permission(StrEnum):
     RUNS_RESUME = "runs.resume"
     RUNS_RETRY = "runs.retry"
     MODELS_READ = "models.read"
+    MODELS_REGISTER = "models.register"
+    MODELS_DELETE = "models.delete"
+    MODELS_TRUST = "models.trust"
     DEPLOYMENTS_READ = "deployments.read"
+    DEPLOYMENTS_DEPLOY = "deployments.deploy"
+    DEPLOYMENTS_PROMOTE = "deployments.promote"
+    DEPLOYMENTS_ABORT = "deployments.abort"
+    DEPLOYMENTS_ROLLBACK = "deployments.rollback"
+    DEPLOYMENTS_SCALE = "deployments.scale"
     DEPLOYMENTS_DELETE = "deployments.delete"
     TRACKING_READ = "tracking.read"
+    TRACKING_LOG = "tracking.log"
+    TRACKING_DELETE = "tracking.delete"
     EVENTS_READ = "events.read"
     AUDIT_READ = "audit.read"
     TOKENS_READ = "tokens.read"
@@ -38,6 +49,7 @@ class Permission(StrEnum):
 
 LEAST_ROLE: dict[Permission, Role] = {
     Permission.STATUS_READ: Role.VIEWER,
+    Permission.METRICS_READ: Role.VIEWER,
     Permission.DATASETS_READ: Role.VIEWER,
     Permission.DATASETS_PUSH: Role.DEVELOPER,
     Permission.DATASETS_RELEASE: Role.OPERATOR,
@@ -52,9 +64,19 @@ LEAST_ROLE: dict[Permission, Role] = {
     Permission.RUNS_RESUME: Role.DEVELOPER,
     Permission.RUNS_RETRY: Role.DEVELOPER,
     Permission.MODELS_READ: Role.VIEWER,
+    Permission.MODELS_REGISTER: Role.DEVELOPER,
+    Permission.MODELS_DELETE: Role.OPERATOR,
+    Permission.MODELS_TRUST: Role.ADMIN,
     Permission.DEPLOYMENTS_READ: Role.VIEWER,
+    Permission.DEPLOYMENTS_DEPLOY: Role.OPERATOR,
+    Permission.DEPLOYMENTS_PROMOTE: Role.OPERATOR,
+    Permission.DEPLOYMENTS_ABORT: Role.OPERATOR,
+    Permission.DEPLOYMENTS_ROLLBACK: Role.OPERATOR,
+    Permission.DEPLOYMENTS_SCALE: Role.OPERATOR,
     Permission.DEPLOYMENTS_DELETE: Role.OPERATOR,
     Permission.TRACKING_READ: Role.VIEWER,
+    Permission.TRACKING_LOG: Role.DEVELOPER,
+    Permission.TRACKING_DELETE: Role.DEVELOPER,
     Permission.EVENTS_READ: Role.VIEWER,
     Permission.AUDIT_READ: Role.ADMIN,
     Permission.TOKENS_READ: Role.ADMIN,

@@ -22,8 +22,11 @@ class Home:
         self.holdouts = self.root / "holdouts"
         self.runs = self.root / "runs"
         self.artifacts = self.root / "artifacts"
+        self.tracked = self.root / "tracked"  # artifacts of runs that users' programs log
         self.code = self.root / "code"
         self.logs = self.root / "logs"
+        self.predictions = self.root / "predictions"  # their log, until it is compacted
+        self.environments = self.root / "envs"
         self.server_file = self.root / "server.json"
         self._lock: int | None = None
 

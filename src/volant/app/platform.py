@@ -6,37 +6,52 @@ import contextlib
 import logging
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from volant import __version__
 from volant.access.desk import AccessDesk
 from volant.actions import PROFILES
 from volant.adapters.system import SortableIds, SystemClock
+from volant.app.batches import Batches
 from volant.app.home import Home
+from volant.app.jobs import run_action
+from volant.app.metrics import Tallies, exposed
+from volant.app.predictions import PredictionLogs
+from volant.app.sources import Sources
 from volant.app.steps import Executor, Rooms
 from volant.app.turns import Turns
 from volant.data.desk import DataDesk
+from volant.data.staging import Staging
+from volant.domain.dataset import Push
 from volant.domain.event import DATASET_COMMITTED, LOOP_APPLIED, Event
-from volant.domain.job import Job, JobStatus
 from volant.domain.loop import Loop
-from volant.domain.run import Run
-from volant.errors import VolantError, from_dict
+from volant.domain.run import TERMINAL, Run
+from volant.errors import VolantError
 from volant.events.dispatcher import Dispatcher
 from volant.events.schedule import Schedule, next_at
 from volant.loops.desk import LoopDesk
 from volant.plugins import load
 from volant.registry.desk import ModelDesk
+from volant.registry.registered import RegisteredDesk
+from volant.registry.registration import RegistrationDesk
 from volant.serving.controller import ServingController
 from volant.serving.desk import DeploymentDesk
+from volant.serving.monitoring import MonitoringDesk
 from volant.settings import Settings
 from volant.store import Store, sqlite_url
 from volant.tracking.desk import TrackingDesk
+from volant.tracking.experiments import ExperimentDesk
+from volant.tracking.logged import LoggedModelDesk
+from volant.tracking.runs import TrackedRunDesk
 from volant.workflows.desk import RunDesk
 from volant.workflows.plan import plan_workflow
 
 _TRY_AGAIN_S = 2.0
+_NEWEST_RUNS = 200  # those that are under way are among them
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +93,11 @@ class Platform:
     def _build_rooms(self) -> None:
         store, home, settings = self._store, self._home, self.settings
         self._launcher = load(
-            "replicas", settings.replicas, profiles=PROFILES, idle_s=settings.zygote_idle_s
+            "replicas",
+            settings.replicas,
+            profiles=PROFILES,
+            idle_s=settings.zygote_idle_s,
+            environments=home.environments,
         )
         self._compute = load("compute", settings.compute, launcher=self._launcher)
         self._artifacts = load("artifacts", settings.artifacts, root=home.artifacts)
@@ -86,17 +105,48 @@ class Platform:
             tokens=store.tokens, audit=store.audit, clock=self._clock, ids=self._ids
         )
         self.models = ModelDesk(models=store.models, artifacts=self._artifacts, clock=self._clock)
+        self.registrations = RegistrationDesk(
+            models=self.models,
+            uploads=Staging(home.staging),
+            staging=home.staging,
+            environments=home.environments,
+            run=self._proof,
+            clock=self._clock,
+            ids=self._ids,
+        )
         self.tracking = TrackingDesk(tracking=store.tracking)
+        self.artifact_files = load("files", "local", root=home.tracked)
+        self.registry_files = load("files", "local", root=home.artifacts)
+        self.registered = RegisteredDesk(
+            models=store.registered_models,
+            versions=store.registered_versions,
+            artifacts=self._artifacts,
+            folder=Sources(store, self.artifact_files, self._artifacts),
+            clock=self._clock,
+            in_use=self._predicting,
+        )
+        self.experiments = ExperimentDesk(store.experiments)
+        self.tracked_runs = TrackedRunDesk(store.tracked_runs, store.run_data, store.experiments)
+        self.logged_models = LoggedModelDesk(store.logged_models, store.experiments, self._clock)
         self.controller = ServingController(
             deployments=store.deployments,
             revisions=store.revisions,
-            decisions=store.decisions,
             launcher=self._launcher,
             artifacts=self._artifacts,
             models=self.models.get,
             clock=self._clock,
             logs=home.logs,
             tokens=self._inference_tokens,
+            minutes=store.minutes,
+            totals=home.root / "run",
+            predictions=home.predictions,
+        )
+        self.monitoring = MonitoringDesk(
+            store.deployments,
+            store.minutes,
+            self.controller,
+            logs=home.logs,
+            now=self._clock.now,
         )
         self.deployments = DeploymentDesk(
             store.deployments,
@@ -119,6 +169,7 @@ class Platform:
             deployments=self.deployments,
             clock=self._clock,
             tables=self.settings.tables,
+            deliver=self._deliver,
         )
         runs_url = self.settings.database_url or sqlite_url(self._home.root / "runs.db")
         self._turns = Turns(self._store, self._clock, self._ids)
@@ -142,6 +193,7 @@ class Platform:
             ids=self._ids,
         )
         self._turns.bind(self.runs.start)
+        self.batches = Batches(self._store, self.models, self.runs, self._clock)
 
     def _build_loop(self) -> None:
         store = self._store
@@ -155,6 +207,14 @@ class Platform:
             start=self._turns.start_ingest,
             read=self._read,
             expect=self._expect_push,
+        )
+        self.predictions = PredictionLogs(
+            self._home.predictions,
+            store,
+            self._clock,
+            self._ids,
+            self._read,
+            self.settings.compact_s,
         )
         self.loops = LoopDesk(
             loops=store.loops,
@@ -178,6 +238,7 @@ class Platform:
         self._schedule = Schedule(
             triggers=store.triggers, clock=self._clock, wake=self._dispatcher.wake
         )
+        self._tallies = Tallies()
         store.on_event(self._on_event)
 
     # life
@@ -191,9 +252,11 @@ class Platform:
         self._engine.launch()
         self._dispatcher.start()
         self._schedule.start()
+        self.registrations.recover()
         self.data.recover()
         self.runs.recover()
         self._launcher.warm("serve")
+        self.predictions.start()
         threading.Thread(target=self._keep_trying, name="volant-waiting", daemon=True).start()
 
     def _keep_trying(self) -> None:
@@ -206,8 +269,10 @@ class Platform:
     def close(self) -> None:
         """Stop everything: no new work, replicas drained, processes ended."""
         self._closing.set()
+        self.predictions.close()
         self._schedule.close()
         self._dispatcher.close()
+        self.registrations.close()
         self._engine.close()
         self._compute.close()
         self.controller.stop()
@@ -241,6 +306,22 @@ class Platform:
             "loops": [self._loop_status(loop, served) for loop in self.loops.list()],
         }
 
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """All metrics as text for a scraper that sends this `Accept`, and its type."""
+        newest, _ = self.runs.page(_NEWEST_RUNS)
+        under_way = Counter(
+            state.status.value for _, state in newest if state.status not in TERMINAL
+        )
+        return exposed(
+            accept,
+            counted=self.monitoring.counted(),
+            deployments=self.deployments.list(),
+            datasets=self.data.list(),
+            running={"running": 0, "queued": 0, **under_way},
+            pending=self.events.pending_count(),
+            tallies=self._tallies,
+        )
+
     def _loop_status(self, loop: Loop, deployed: Mapping[str, Any]) -> dict[str, Any]:
         name = loop.name
         champion = self.models.champion(name)
@@ -254,6 +335,7 @@ class Platform:
             "metrics": dict(champion.metrics) if champion else {},
             "deployment": served["status"] if served else "none",
             "url": served["infer_url"] if served else None,
+            "recent": served.get("recent") if served else None,
             "last_run": {"id": runs[0][0].id, "status": runs[0][1].status.value} if runs else None,
             "last_decision": decisions[0].reason if decisions else None,
         }
@@ -261,6 +343,7 @@ class Platform:
     # inside
 
     def _on_event(self, event: Event) -> None:
+        self._tallies.count(event)
         self._dispatcher.wake()
         if event.type == DATASET_COMMITTED:
             self.data.settled(str(event.data["push_id"]))
@@ -278,37 +361,47 @@ class Platform:
         for profile in ("data", "train"):
             self._compute.warm(profile)
 
+    def _deliver(self, dataset: str, file: Path, key: str) -> Push:
+        """Push a file that a step made; the same key again is the same push."""
+        with file.open("rb") as source:
+            upload = self.data.upload(dataset, file.name, iter(lambda: source.read(1 << 20), b""))
+        return self.data.push(dataset, [upload["id"]], key=key, source="batch")
+
+    def _predicting(self, model: str, version: int | None) -> str | None:
+        return self.batches.using(model, version)
+
     def _inference_tokens(self) -> list[str] | None:
         """On loopback whoever reaches a deployment may ask it; elsewhere a token is due."""
         if self.settings.host in ("127.0.0.1", "localhost", "::1"):
             return None
         return list(self.access.token_sha256s())
 
-    def _read(self, action: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _read(
+        self, action: str, inputs: Mapping[str, Any], timeout_s: float = 60.0
+    ) -> Mapping[str, Any]:
         """Run a reading action in a step process: tables are never opened in this one."""
-        job_id = self._ids.new("read")
-        workdir = self._home.staging / job_id
+        workdir = self._home.staging / self._ids.new("read")
+        told = {
+            **inputs,
+            "tables": self.settings.tables,
+            "tables_root": str(self._home.tables),
+        }
         try:
-            result = self._compute.run(
-                Job(
-                    id=job_id,
-                    step=action,
-                    run_id=job_id,
-                    attempt=1,
-                    workdir=workdir,
-                    log_path=workdir / "log.jsonl",
-                    inputs={
-                        **inputs,
-                        "tables": self.settings.tables,
-                        "tables_root": str(self._home.tables),
-                    },
-                    entry=f"volant.actions:{action}",
-                    profile="data",
-                    timeout_s=60.0,
-                )
+            return run_action(
+                self._compute, action, told, profile="data", workdir=workdir, timeout_s=timeout_s
             )
         finally:
             shutil.rmtree(workdir, ignore_errors=True)
-        if result.status is not JobStatus.SUCCEEDED:
-            raise from_dict(result.error or {"what": f"Reading ended as {result.status.value}."})
-        return result.outputs
+
+    def _proof(
+        self,
+        action: str,
+        inputs: Mapping[str, Any],
+        profile: str,
+        workdir: Path,
+        timeout_s: float,
+    ) -> Mapping[str, Any]:
+        """Run one part of a model's registration in a step process."""
+        return run_action(
+            self._compute, action, inputs, profile=profile, workdir=workdir, timeout_s=timeout_s
+        )

@@ -7,22 +7,25 @@ step, so the engine may repeat either after a crash.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from volant.app.batches import CHUNK_ROWS, Deliver, version_of, with_table_version
 from volant.app.home import Home
 from volant.data.commit import commit_push
 from volant.domain.codec import from_plain, to_plain
 from volant.domain.decision import Decision, DecisionKind, Outcome
+from volant.domain.deployment import Settings
 from volant.domain.event import GATE_DECIDED, Event
 from volant.domain.job import Job, JobStatus
 from volant.domain.loop import ReplicaSpec
 from volant.domain.model import Lineage, Signature
 from volant.domain.run import StepRequest
-from volant.errors import StepFailed, VolantError, from_dict
+from volant.errors import InvalidInput, StepFailed, VolantError, from_dict
 from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
@@ -30,6 +33,7 @@ from volant.ports.compute import Compute
 from volant.ports.replicas import ReplicaLauncher
 from volant.registry.desk import ModelDesk
 from volant.serving.desk import DeploymentDesk
+from volant.serving.told import going
 from volant.store import Store
 from volant.tracking.desk import TrackingDesk, TrainingFacts, tracking_id
 
@@ -55,6 +59,7 @@ class Rooms:
     deployments: DeploymentDesk
     clock: Clock
     tables: str
+    deliver: Deliver  # (dataset, file, key) → the push of the file, once for each key
 
 
 class Executor:
@@ -71,6 +76,7 @@ class Executor:
             "evaluate": steps.evaluate,
             "register": lambda _request: {},
             "deploy": steps.deploy,
+            "batch": steps.batch,
         }
         self._commit: dict[str, Commit] = {
             "ingest": steps.commit_push,
@@ -78,6 +84,7 @@ class Executor:
             "train": steps.track,
             "evaluate": steps.decide,
             "register": steps.register,
+            "batch": steps.deliver,
         }
 
     def perform(self, request: StepRequest) -> Outputs:
@@ -107,7 +114,7 @@ def run_job(compute: Compute, request: StepRequest, inputs: Mapping[str, Any]) -
             log_path=request.workdir / "log.jsonl",
             inputs=inputs,
             entry=entry,
-            profile="data" if step.uses in DATA_ACTIONS else "train",
+            profile=_profile(step.uses),
             command=step.run,
             env=step.env,
             timeout_s=step.timeout_s,
@@ -127,6 +134,12 @@ def run_job(compute: Compute, request: StepRequest, inputs: Mapping[str, Any]) -
     error.details.setdefault("status", result.status.value)
     error.details["lost"] = result.status is JobStatus.LOST
     raise error
+
+
+def _profile(uses: str | None) -> str:
+    if uses in DATA_ACTIONS:
+        return "data"
+    return "batch" if uses == "batch" else "train"
 
 
 class Steps:
@@ -220,6 +233,16 @@ class Steps:
                 " set gate.champion to false for one run."
             )
             raise
+        if "format" in champion.runtime:
+            # Registered from files: it has no pipeline that the holdout's rows go through.
+            if not request.inputs["gate"].get("champion"):
+                return self._job(request, champion_dir=None, champion_version=None)
+            raise InvalidInput(
+                f"The champion of {request.loop}, version {champion.version}, was registered from"
+                " files; the gate can't measure it on the holdout.",
+                "Set gate.champion to false for one run: the next model is then judged alone.",
+                code="gate.champion_foreign",
+            )
         folder = self._rooms.artifacts.local_path(champion.uri)
         outputs = self._job(request, champion_dir=str(folder), champion_version=champion.version)
         return {**outputs, "champion_version": champion.version}
@@ -285,15 +308,52 @@ class Steps:
         return {"model": version.model, "version": version.version, "stage": version.stage.value}
 
     def deploy(self, request: StepRequest) -> Outputs:
-        """A new revision, live when this returns."""
+        """A new revision that has traffic when this returns: live, or the first step of
+        its rollout, which goes on without the run."""
         given = request.inputs
         name = str(request.loop)
-        replicas = from_plain(ReplicaSpec, given["replicas"])
-        revision = self._rooms.deployments.deploy(
+        deployments = self._rooms.deployments
+        deployments.ensure(
             name,
             name,
-            given["version"],
-            key=f"{request.run_id}:{request.step.name}",
-            replicas=replicas,
+            from_plain(ReplicaSpec, given["replicas"]),
+            from_plain(Settings, given.get("settings", {})),
         )
-        return {"revision": revision.number, "status": revision.status.value}
+        key = f"{request.run_id}:{request.step.name}"
+        revision = deployments.deploy(name, name, given["version"], key=key)
+        outputs = {"revision": revision.number, "status": revision.status.value}
+        if revision.percent is None:
+            return outputs
+        reason = f"Its rollout has begun: revision {revision.number} serves {going(revision)}."
+        return {**outputs, "percent": revision.percent, "reason": reason}
+
+    # whole files
+
+    def batch(self, request: StepRequest) -> Outputs:
+        """Predictions for a file or dataset, with the version that the first attempt found:
+        an alias may move while it works."""
+        rooms, given = self._rooms, dict(request.inputs)
+        pinned = request.workdir / "version.json"
+        try:
+            told = json.loads(pinned.read_text())
+        except FileNotFoundError:
+            given.setdefault("chunk_rows", CHUNK_ROWS)
+            model = version_of(rooms.store, rooms.models, given["name"], given.get("version"))
+            told = with_table_version(rooms.store, given)
+            told |= {"model": model.model, "version": model.version}
+            request.workdir.mkdir(parents=True, exist_ok=True)
+            partial = pinned.with_suffix(".partial")
+            partial.write_text(json.dumps(told))
+            partial.rename(pinned)
+        model = rooms.models.get(told["model"], told["version"])
+        folder = rooms.artifacts.local_path(model.uri)
+        request = replace(request, inputs=told)
+        return self._job(request, model_dir=str(folder), files=dict(model.files))
+
+    def deliver(self, request: StepRequest, outputs: Outputs) -> Outputs:
+        """Push the predictions, if a dataset is to have them."""
+        if outputs["dataset"] is None:
+            return outputs
+        key = f"{request.run_id}:{request.step.name}"
+        push = self._rooms.deliver(outputs["dataset"], Path(outputs["file"]), key)
+        return {**outputs, "push": push.id}

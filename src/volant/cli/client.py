@@ -71,6 +71,13 @@ def named(name: str) -> str:
     return quote(name, safe="")
 
 
+def dataset_path(name: str) -> str:
+    """A dataset's name in a path; `predictions/NAME` is that of a deployment's log."""
+    if name.startswith("predictions/"):
+        return f"predictions/{named(name.removeprefix('predictions/'))}"
+    return named(name)
+
+
 def not_running(where: Path | str) -> Unavailable:
     """The error for a server that isn't there."""
     return Unavailable(
@@ -135,6 +142,9 @@ class Client:
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PUT", path, json=dict(body))
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._call("PATCH", path, json=dict(body))
+
     def delete(self, path: str) -> None:
         self._call("DELETE", path)
 
@@ -151,11 +161,13 @@ class Client:
                 break
         return {"items": items, "next": cursor}
 
-    def upload(self, dataset: str, file: Path, sent: Callable[[int], None]) -> dict[str, Any]:
+    def upload(
+        self, name: str, file: Path, sent: Callable[[int], None], noun: str = "datasets"
+    ) -> dict[str, Any]:
         """Stream `file` into staging; `sent` hears of every block's bytes."""
         return self._call(
             "POST",
-            f"/datasets/{named(dataset)}/uploads",
+            f"/{noun}/{named(name)}/uploads",
             params={"filename": file.name},
             content=_read(file, sent),
             headers={

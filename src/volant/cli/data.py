@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from volant.cli import exits
-from volant.cli.client import Client, named
+from volant.cli.client import Client, dataset_path, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -192,10 +192,10 @@ def show(
     """Show a dataset: its contract and its first rows."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.get(f"/datasets/{named(name)}")
+        found = client.get(f"/datasets/{dataset_path(name)}")
         sample: dict[str, Any] | None = None
         if rows and found["latest_version"] is not None:
-            sample = client.get(f"/datasets/{named(name)}/rows", version=version, limit=rows)
+            sample = client.get(f"/datasets/{dataset_path(name)}/rows", version=version, limit=rows)
     out.document({**found, "sample": sample}, lambda: _show(out, found, sample))
 
 
@@ -208,7 +208,9 @@ def _show(out: Output, found: dict[str, Any], sample: dict[str, Any] | None) -> 
     )
     contract = found["contract"]
     out.line()
-    if contract is None:
+    if contract is None and "/" in found["name"]:
+        out.line("The prediction log of a deployment; it has no contract.")
+    elif contract is None:
         out.line("No contract yet: the first push makes one.")
     else:
         out.line("Contract (inferred)" if contract["inferred"] else "Contract", "bold")
@@ -247,7 +249,7 @@ def versions(
     """List a dataset's versions, newest first."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.pages(f"/datasets/{named(name)}/versions", limit)
+        found = client.pages(f"/datasets/{dataset_path(name)}/versions", limit)
     rows = [
         (
             str(each["version"]),
@@ -273,7 +275,7 @@ def quarantine(
     """Show rows that broke the contract, as they came, with the reasons."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.get(f"/datasets/{named(name)}/quarantine", push=push_id, limit=limit)
+        found = client.get(f"/datasets/{dataset_path(name)}/quarantine", push=push_id, limit=limit)
     rows = [
         (
             str(each["id"]),

@@ -16,7 +16,7 @@ from volant.cli.lazy import Entry, LazyGroup
 from volant.cli.options import Format, Options, add_global_options
 from volant.errors import VolantError
 
-_START, _LOOP, _LOOK, _RUN = "Start", "Loops", "See", "Platform"
+_START, _LOOP, _SERVE, _LOOK, _RUN = "Start", "Loops", "Serving", "See", "Platform"
 
 ENTRIES: dict[str, Entry] = {
     "demo": Entry("volant.cli.hooks:demo_app", "See the whole loop turn once.", _START),
@@ -29,12 +29,18 @@ ENTRIES: dict[str, Entry] = {
     "data": Entry("volant.cli.data:app", "Push, list and inspect data.", _LOOP),
     "run": Entry("volant.cli.run:app", "Run a loop now.", _LOOP),
     "predict": Entry("volant.cli.predict:app", "Ask a deployed model.", _LOOP),
+    "deploy": Entry("volant.cli.steer:deploy_app", "Deploy a version by hand.", _SERVE),
+    "promote": Entry("volant.cli.steer:promote_app", "Give a canary all the traffic.", _SERVE),
+    "abort": Entry("volant.cli.steer:abort_app", "Give up what isn't live yet.", _SERVE),
+    "rollback": Entry("volant.cli.steer:rollback_app", "Back to what was live before.", _SERVE),
+    "batch": Entry("volant.cli.batch:app", "Predict a whole file or dataset.", _LOOP),
     "status": Entry("volant.cli.status:app", "The platform at a glance.", _LOOK),
     "runs": Entry("volant.cli.runs:app", "List, show, cancel, resume and retry runs.", _LOOK),
     "logs": Entry("volant.cli.logs:app", "What a run's steps wrote.", _LOOK),
     "why": Entry("volant.cli.why:app", "Why the platform did what it did.", _LOOK),
     "models": Entry("volant.cli.models:app", "List and show models.", _LOOK),
     "deployments": Entry("volant.cli.deployments:app", "What is served, and where.", _LOOK),
+    "predictions": Entry("volant.cli.predictions:app", "What a deployment predicted last.", _LOOK),
     "events": Entry("volant.cli.events:app", "What happened, newest first.", _LOOK),
     "tokens": Entry("volant.cli.tokens:app", "List, create and revoke tokens.", _RUN),
     "version": Entry("volant.cli.hooks:version_app", "Print the version.", _RUN),

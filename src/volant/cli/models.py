@@ -1,18 +1,39 @@
-"""`volant models`: list, show."""
+"""`volant models`: list, show, register."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from volant.cli import register as registering
 from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
 from volant.cli.text import ago, clock, number, pairs
 
-app = new_app(help="List and show models.", invoke_without_command=True)
+Name = Annotated[str, typer.Argument(help="The model.")]
+Version = Annotated[str, typer.Argument(help="A number, or champion, or challenger.")]
+Example = Annotated[
+    Path | None, typer.Option("--example", help="A few rows or tensors of its inputs.")
+]
+SignatureFile = Annotated[
+    Path | None, typer.Option("--signature", help="A JSON file with its inputs.")
+]
+Task = Annotated[
+    str | None, typer.Option("--task", help="What it does, such as text-classification.")
+]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="NAME=NUMBER; may be repeated.")
+]
+Where = Annotated[registering.Env, typer.Option("--env", help="Where it is served.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-pickle", help="Vouch for the pickles in it (admins only).")
+]
+
+app = new_app(help="List, show and register models.", invoke_without_command=True)
 
 
 @app.callback()
@@ -41,7 +62,7 @@ def _row(version: dict[str, Any]) -> tuple[str, ...]:
         str(version["version"]),
         version["stage"],
         pairs(version["metrics"], 3),
-        f"{lineage['dataset']}@{lineage['dataset_version']}",
+        f"{lineage['dataset']}@{lineage['dataset_version']}" if lineage["dataset"] else "-",
         ago(version["created_at"]),
     )
 
@@ -49,15 +70,63 @@ def _row(version: dict[str, Any]) -> tuple[str, ...]:
 @app.command()
 def show(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The model.")],
-    version: Annotated[
-        str, typer.Argument(help="A number, or champion, or challenger.")
-    ] = "champion",
+    name: Name,
+    version: Version = "champion",
 ) -> None:
     """Show one version: stage, metrics, signature, lineage, files."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         found = client.get(f"/models/{named(name)}/versions/{named(version)}")
+    out.document(found, lambda: _render(out, found))
+
+
+@app.command()
+def register(
+    ctx: typer.Context,
+    *,
+    path: Annotated[Path, typer.Argument(help="The model's file or folder.")],
+    name: Annotated[str, typer.Option("--name", help="The model's name.")],
+    example: Example = None,
+    signature: SignatureFile = None,
+    task: Task = None,
+    metric: Metrics = None,
+    env: Where = registering.Env.auto,
+    trust_pickle: Trust = False,
+) -> None:
+    """Register a model that was made elsewhere as a new version.
+
+    ONNX, MLflow and Hugging Face folders, PyTorch, LightGBM, XGBoost, scikit-learn, or a
+    folder with a model.py.
+    """
+    wishes = registering.wishes_of(example, signature, task, metric or [], env)
+    out = output_of(ctx)
+    with Client.of(options_of(ctx)) as client:
+        found = registering.register(client, out, path, name, wishes, trusted=trust_pickle)
+    out.document(found, lambda: _render(out, found))
+
+
+@app.command()
+def prepare(
+    ctx: typer.Context,
+    name: Name,
+    version: Version,
+    *,
+    example: Example = None,
+    signature: SignatureFile = None,
+    task: Task = None,
+    metric: Metrics = None,
+    env: Where = registering.Env.auto,
+    trust_pickle: Trust = False,
+) -> None:
+    """Make a version that an MLflow client registered ready to serve.
+
+    It is proven as `volant models register` proves a file, and becomes a candidate under
+    the same number.
+    """
+    wishes = registering.wishes_of(example, signature, task, metric or [], env)
+    out = output_of(ctx)
+    with Client.of(options_of(ctx)) as client:
+        found = registering.prepare(client, out, name, version, wishes, trusted=trust_pickle)
     out.document(found, lambda: _render(out, found))
 
 
@@ -72,8 +141,10 @@ def _render(out: Output, version: dict[str, Any]) -> None:
         "made": clock(version["created_at"]),
         "task": signature["task"],
         "classes": ", ".join(map(str, signature["classes"] or [])) or None,
-        "runs on": runtime.get("kind"),
-        "data": f"{lineage['dataset']} version {lineage['dataset_version']}",
+        **_served(runtime),
+        "data": f"{lineage['dataset']} version {lineage['dataset_version']}"
+        if lineage["dataset"]
+        else None,
         "run": lineage["run_id"],
         "replaces": lineage["parent_version"],
         "code": lineage["code_hash"][:12],
@@ -88,8 +159,31 @@ def _render(out: Output, version: dict[str, Any]) -> None:
         each["name"]: each["type"] + (", may be null" if each["nullable"] else "")
         for each in signature["inputs"]
     }
-    _section(out, "Inputs", fields)
+    tensors = signature.get("tensors") or {"inputs": [], "outputs": []}
+    _section(out, "Inputs", {**fields, **_shapes(tensors["inputs"])})
+    _section(out, "Outputs", _shapes(tensors["outputs"]))
     _section(out, "Files (SHA-256)", version["files"])
+
+
+def _served(runtime: dict[str, Any]) -> dict[str, Any]:
+    """How a version is served, and why so."""
+    difference = runtime.get("max_abs_diff")
+    environment = runtime.get("environment") or {}
+    trusted = runtime.get("trusted_pickle")
+    return {
+        "made as": runtime.get("found"),
+        "runs on": runtime.get("kind"),
+        "because": runtime.get("reason") or None,
+        "difference": None if difference is None else f"at most {difference:.2g}",
+        "served in": f"its own environment {environment['key']}"
+        if environment.get("kind") == "own"
+        else None,
+        "trusted by": trusted["by"] if trusted else None,
+    }
+
+
+def _shapes(tensors: list[dict[str, Any]]) -> dict[str, str]:
+    return {each["name"]: f"{each['datatype']} {each['shape']}" for each in tensors}
 
 
 def _section(out: Output, title: str, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from volant.cli.client import Client
+from volant.cli.deployment_views import latency, rate
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -47,7 +48,7 @@ def _render(out: Output, url: str, found: Mapping[str, Any]) -> None:
     )
     out.line()
     out.table(
-        ("loop", "dataset", "champion", "metrics", "deployment", "last run"),
+        ("loop", "dataset", "champion", "metrics", "deployment", "req/s", "p95", "last run"),
         [_loop(each) for each in found["loops"]],
         "No loop yet. Make one: volant init --from data.csv --target COLUMN; volant apply",
     )
@@ -64,6 +65,8 @@ def _loop(loop: Mapping[str, Any]) -> tuple[str, ...]:
         _or_dash(loop["champion"]),
         pairs(loop["metrics"], 2) or "-",
         loop["deployment"],
+        rate(loop.get("recent") or {}),
+        latency((loop.get("recent") or {}).get("p95_ms")),
         run["status"] if run else "-",
     )
 

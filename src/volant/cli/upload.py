@@ -36,13 +36,16 @@ def check_files(files: Sequence[Path]) -> None:
             ) from error
 
 
-def upload_all(client: Client, out: Output, dataset: str, files: Sequence[Path]) -> list[str]:
-    """Send every file into staging; returns the uploads' ids in the same order."""
+def upload_all(
+    client: Client, out: Output, name: str, files: Sequence[Path], noun: str = "datasets"
+) -> list[str]:
+    """Send every file into the staging of a dataset or model (`noun`); returns the uploads'
+    ids in the same order."""
     total = sum(file.stat().st_size for file in files)
     ids: list[str] = []
     with _progress(total, out) as advance:
         for file in files:
-            ids.append(client.upload(dataset, file, advance)["id"])
+            ids.append(client.upload(name, file, advance, noun)["id"])
     return ids
 
 

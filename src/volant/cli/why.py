@@ -11,6 +11,7 @@ from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
 from volant.cli.text import clock, number
+from volant.errors import NotFound
 
 app = new_app()
 _TOLD = frozenset({"rule", "passed", "reason"})
@@ -19,14 +20,25 @@ _TOLD = frozenset({"rule", "passed", "reason"})
 @app.command()
 def why(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The loop.")],
+    name: Annotated[str, typer.Argument(help="The loop, or the deployment.")],
     limit: Annotated[int, typer.Option(min=1, help="At most so many decisions.")] = 20,
 ) -> None:
     """Why the platform did what it did: every decision, newest first."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.pages(f"/loops/{named(name)}/decisions", limit)
+        found = _decisions(client, name, limit)
     out.document(found, lambda: _render(out, name, found["items"]))
+
+
+def _decisions(client: Client, name: str, limit: int) -> dict[str, Any]:
+    """The loop's, or those of a deployment that no loop made."""
+    try:
+        return client.pages(f"/loops/{named(name)}/decisions", limit)
+    except NotFound:
+        found = client.pages(f"/deployments/{named(name)}/decisions", limit)
+        if not found["items"]:
+            raise
+        return found
 
 
 def _render(out: Output, name: str, decisions: list[dict[str, Any]]) -> None:

@@ -23,6 +23,7 @@ from volant.ports.clock import Clock, Ids
 from volant.ports.records import DatasetRecords, PushRecords, VersionRecords
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+LOGGED = "predictions"  # the `source` of a push that a deployment's log makes
 RELEASE = "release"  # the `source` of a push that takes rows out of quarantine
 
 _PAGE = 200
@@ -128,6 +129,8 @@ class DataDesk:
         started: list[Push] = []
         for dataset in self._datasets.list():
             before: str | None = None
+            if "/" in dataset.name:  # a log's: who makes its pushes looks after them
+                continue
             while True:
                 page, before = self._pushes.page(dataset.name, _PAGE, before)
                 for push in page:
@@ -183,8 +186,10 @@ class DataDesk:
         if version is None:
             rules = dataset.contract.columns if dataset.contract else ()
             return {"columns": [rule.name for rule in rules], "rows": [], "version": None}
-        stored = self._versions.get(name, version)
-        inputs = {"dataset": name, "table_version": stored.table_version, "limit": limit}
+        at: int | None = self._versions.get(name, version).table_version
+        if "/" in name and version == dataset.latest_version:
+            at = None  # a log forgets its oldest rows in versions of its own
+        inputs = {"dataset": name, "table_version": at, "limit": limit}
         answer = self._read("read_rows", inputs)
         return {"columns": answer["columns"], "rows": answer["rows"], "version": version}
 

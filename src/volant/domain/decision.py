@@ -25,6 +25,10 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     ACTIVATED = "activated"
     FAILED = "failed"
+    ADVANCED = "advanced"  # a rollout went on to its next step
+    SETTLED = "settled"  # a live revision proved itself
+    ABORTED = "aborted"  # a revision was given up before it was live
+    REVERTED = "reverted"  # the live one was given up for an earlier one
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,52 @@ class GateSpec:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
+    """`target`: requests in flight that one replica is meant to hold. `spares`: replicas
+    that wait with the model loaded. `cpu`: cores that one replica may use."""
+
     min: int = 0
     max: int = 1
     idle_s: float = 60.0
     memory_bytes: int | None = None
+    target: int = 16
+    spares: int = 0
+    cpu: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StickyKey:
+    """Where a request's key is found, by which it keeps to one revision. Exactly one is
+    set; `header` is in lower case."""
+
+    header: str | None = None
+    parameter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """How a new version takes over from the one that serves.
+
+    `shadow` percent of the requests are copied to it for `bake_s` seconds, then it
+    answers each of the `canary` percents for `bake_s`, then all. It is given up when more
+    than the fraction `error_rate` of its answers are 5xx or its 95th percentile of
+    latency is above `p95_ms`, once it has answered `min_requests` in the present step.
+    """
+
+    canary: tuple[float, ...] = ()
+    bake_s: float = 120.0
+    error_rate: float = 0.05
+    p95_ms: float | None = None
+    min_requests: int = 20
+    sticky: StickyKey | None = None
+    shadow: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSpec:
+    """The prediction log: the fraction of requests that it keeps, and its bound in bytes."""
+
+    sample: float = 1.0
+    max_bytes: int = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +118,9 @@ class TriggerSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
+    """`rollout` None: a new version takes over at once. `keep`: how many versions that
+    served before stay reachable by their number. `log` None: predictions aren't logged."""
+
     name: str
     data: DataSpec
     train: TrainSpec = field(default_factory=TrainSpec)
@@ -83,6 +128,9 @@ class LoopSpec:
     replicas: ReplicaSpec = field(default_factory=ReplicaSpec)
     triggers: tuple[TriggerSpec, ...] = (TriggerSpec("data"),)
     description: str = ""
+    rollout: RolloutSpec | None = None
+    keep: int = 0
+    log: LogSpec | None = field(default_factory=LogSpec)
 
 
 @dataclass(frozen=True, slots=True)

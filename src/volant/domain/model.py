@@ -10,6 +10,7 @@ from typing import Any
 
 
 class Stage(StrEnum):
+    REGISTERED = "registered"  # known by its files; nobody has proven that it can serve
     CANDIDATE = "candidate"  # passed its gate, not live yet
     REFUSED = "refused"  # failed its gate
     CHAMPION = "champion"  # serves
@@ -17,6 +18,7 @@ class Stage(StrEnum):
 
 
 STAGE_TRANSITIONS: dict[Stage, frozenset[Stage]] = {
+    Stage.REGISTERED: frozenset({Stage.CANDIDATE}),
     Stage.CANDIDATE: frozenset({Stage.CHAMPION, Stage.RETIRED}),
     Stage.REFUSED: frozenset({Stage.CHAMPION}),  # only by a person's hand
     Stage.CHAMPION: frozenset({Stage.RETIRED}),
@@ -34,13 +36,33 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One N-D input or output: `datatype` in the words of the Open Inference Protocol; -1
+    in `shape` stands for any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """`inputs` is empty where the model takes columns and only its answers are tensors."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
-    """Inputs in the order the model wants them; `classes` for a classifier."""
+    """Inputs in the order the model wants them; `classes` for a classifier. A model that
+    takes or answers N-D tensors has them in `tensors`, and no such `Field`s."""
 
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
     task: str
     classes: tuple[str | int | float | bool, ...] | None = None
+    tensors: Tensors | None = None
 
 
 @dataclass(frozen=True, slots=True)

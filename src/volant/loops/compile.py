@@ -14,7 +14,7 @@ STEPS = ("split", "train", "evaluate", "register", "deploy")
 _MARGIN_S = 180.0
 _CALL_MARGIN_S = 3600.0
 _LIGHT_S = 900.0  # split and evaluate: seconds for most tables, minutes for the largest
-_DEPLOY_S = 300.0
+_DEPLOY_S = 300.0  # until it has traffic; what its rollout does then isn't waited for
 # Work that was lost with its process is done again by the engine and isn't counted here.
 # Training that fails, hangs or eats its memory would do so again with the same seed.
 _ONCE_MORE = 1
@@ -162,6 +162,11 @@ def _deploy(spec: LoopSpec) -> StepSpec:
             "model": spec.name,
             "version": "{{ steps.register.outputs.version }}",
             "replicas": to_plain(spec.replicas),
+            "settings": {
+                "rollout": to_plain(spec.rollout),
+                "keep": spec.keep,
+                "log": to_plain(spec.log),
+            },
         },
         needs=("evaluate", "register"),
         when="{{ steps.evaluate.outputs.passed }}",

@@ -141,6 +141,17 @@ deploy:
     max: 1
     idle: 1m        # above min, a replica ends after this long without a request
     # memory: 1GB        # a replica is ended above this
+    # target: 16        # requests in flight that one replica is meant to hold
+    # spares: 0        # replicas that wait with the model loaded
+    # cpu: 1        # cores that one replica may use
+  # rollout:        # left out: a new version takes all the traffic at once
+  #   shadow: 100        # percent of requests copied to it first, its answers only compared
+  #   canary: [10, 50]        # then the percents that it answers, one after the other
+  #   bake: 2m        # how long each step lasts
+  #   rollback_on: {error_rate: 0.05, p95_ms: 50}        # it is given up above these
+  #   sticky: {header: x-user}        # requests of one user stay with one version
+  # keep: 0        # versions that served before, still there at /versions/N
+  # log: {sample: 1.0, max: 1GB}        # the prediction log; off: none
 
 triggers:
   - data        # every new version of the dataset

@@ -13,7 +13,6 @@ from volant.domain.loop import (
     DataSpec,
     GateSpec,
     LoopSpec,
-    ReplicaSpec,
     Threshold,
     TrainSpec,
     TriggerSpec,
@@ -22,6 +21,7 @@ from volant.domain.metric import GREATER_IS_BETTER, TASK_METRICS
 from volant.errors import InvalidInput
 from volant.loops.columns import contract_of
 from volant.loops.cron import why_not
+from volant.loops.deploy import deploy_of
 from volant.loops.nodes import document
 from volant.loops.problems import Problem, error_of, nearest
 from volant.loops.reading import Reading, Section, describe
@@ -93,14 +93,18 @@ class _Parse:
         if top is None:
             return None
         self._kind(top)
+        deploy = deploy_of(self.reading, top)
         spec = LoopSpec(
             name=self._name(top, "name"),
             description=top.text("description") or "",
             data=self._data(top),
             train=self._train(top),
             gate=self._gate(top),
-            replicas=self._replicas(top),
+            replicas=deploy.replicas,
             triggers=self._triggers(top),
+            rollout=deploy.rollout,
+            keep=deploy.keep,
+            log=deploy.log,
         )
         self._one_task(spec.train.task)
         return spec
@@ -296,25 +300,6 @@ class _Parse:
         return ChampionRule(
             better_by=_or(section.number("better_by"), 0.0),
             confidence=_or(section.number("confidence", 0.5, 0.9999), 0.95),
-        )
-
-    def _replicas(self, top: Section) -> ReplicaSpec:
-        later = {"rollout": "canary rollouts; a new version replaces the old one at once now"}
-        deploy = self._section(top, "deploy", ("replicas",), later=later)
-        keys = ("min", "max", "idle", "memory")
-        section = self._section(deploy, "replicas", keys) if deploy else None
-        if section is None:
-            return ReplicaSpec()
-        low = section.integer("min", 0, 0, 64)
-        high = section.integer("max", max(low, 1), 1, 64)
-        if low > high:
-            what = f"deploy.replicas: min {low} is above max {high}."
-            section.bad("min", what, f"Write a min of 0 to {high}.")
-        return ReplicaSpec(
-            min=low,
-            max=high,
-            idle_s=_or(section.duration("idle", 1, 30 * _DAY), 60.0),
-            memory_bytes=section.size("memory", 64 * _MEBIBYTE, 64 * _TEBIBYTE),
         )
 
     def _triggers(self, top: Section) -> tuple[TriggerSpec, ...]:

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volant.domain.contract import ColumnRule, Contract
-from volant.domain.loop import GateSpec, LoopSpec, ReplicaSpec, TrainSpec, TriggerSpec
+from volant.domain.loop import (
+    GateSpec,
+    LogSpec,
+    LoopSpec,
+    ReplicaSpec,
+    RolloutSpec,
+    TrainSpec,
+    TriggerSpec,
+)
 from volant.loops.nodes import core_tag
 from volant.loops.units import duration_text, size_text
 
@@ -30,7 +38,7 @@ def document_of(spec: LoopSpec) -> dict[str, Any]:
     )
     document["train"] = _train(spec.train)
     document["gate"] = _gate(spec.gate)
-    document["deploy"] = {"replicas": _replicas(spec.replicas)}
+    document["deploy"] = _deploy(spec)
     document["triggers"] = [_trigger(trigger) for trigger in spec.triggers]
     return document
 
@@ -83,11 +91,45 @@ def _gate(gate: GateSpec) -> dict[str, Any]:
     return ({"thresholds": thresholds} if thresholds else {}) | {"champion": champion}
 
 
+def _deploy(spec: LoopSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {"replicas": _replicas(spec.replicas)}
+    if spec.rollout is not None:
+        found["rollout"] = _rollout(spec.rollout)
+    if spec.keep:
+        found["keep"] = spec.keep
+    if spec.log is None:
+        found["log"] = False
+    elif spec.log != LogSpec():
+        found["log"] = {"sample": spec.log.sample, "max": size_text(spec.log.max_bytes)}
+    return found
+
+
 def _replicas(replicas: ReplicaSpec) -> dict[str, Any]:
     memory = None if replicas.memory_bytes is None else size_text(replicas.memory_bytes)
     return _without_none(
-        min=replicas.min, max=replicas.max, idle=duration_text(replicas.idle_s), memory=memory
+        min=replicas.min,
+        max=replicas.max,
+        idle=duration_text(replicas.idle_s),
+        memory=memory,
+        target=None if replicas.target == 16 else replicas.target,
+        spares=replicas.spares or None,
+        cpu=replicas.cpu,
     )
+
+
+def _rollout(rollout: RolloutSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if rollout.shadow:
+        found["shadow"] = _short(rollout.shadow)
+    if rollout.canary:
+        found["canary"] = [_short(percent) for percent in rollout.canary]
+    found["bake"] = duration_text(rollout.bake_s)
+    found["rollback_on"] = _without_none(error_rate=rollout.error_rate, p95_ms=rollout.p95_ms)
+    found["min_requests"] = rollout.min_requests
+    if rollout.sticky is not None:
+        sticky = rollout.sticky
+        found["sticky"] = _without_none(header=sticky.header, parameter=sticky.parameter)
+    return found
 
 
 def _trigger(trigger: TriggerSpec) -> Any:

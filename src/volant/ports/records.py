@@ -19,6 +19,7 @@ from volant.domain.decision import Decision
 from volant.domain.deployment import Deployment, Revision
 from volant.domain.event import Event
 from volant.domain.loop import Loop, ReplicaSpec
+from volant.domain.minute import DeploymentMinute
 from volant.domain.model import ModelVersion
 from volant.domain.principal import AuditEntry, Token
 from volant.domain.run import Run
@@ -105,6 +106,10 @@ class EventRecords(Protocol):
         """Oldest events not dispatched yet."""
         ...
 
+    def pending_count(self) -> int:
+        """How many events aren't dispatched yet."""
+        ...
+
     def mark_dispatched(self, event_id: str) -> None: ...
 
     def get(self, event_id: str) -> Event: ...
@@ -169,6 +174,12 @@ class ModelRecords(Protocol):
         the same run is returned instead. A candidate takes the alias `challenger`."""
         ...
 
+    def prepare(self, version: ModelVersion, event: Event) -> ModelVersion:
+        """registered → candidate, with the files, signature, metrics, lineage and runtime
+        of `version`; it takes the alias `challenger`. One that has those files already is
+        returned as it is; any other raises `Conflict`."""
+        ...
+
     def get(self, model: str, version: int) -> ModelVersion: ...
 
     def by_alias(self, model: str, alias: str) -> ModelVersion: ...
@@ -180,24 +191,55 @@ class ModelRecords(Protocol):
     ) -> tuple[Sequence[ModelVersion], str | None]: ...
 
 
+class MinuteRecords(Protocol):
+    def add(self, minutes: Sequence[DeploymentMinute]) -> None:
+        """Store them, those of deleted deployments left out; a minute that is stored
+        already is joined with its other part."""
+        ...
+
+    def between(
+        self, deployment: str, since: datetime, until: datetime
+    ) -> Sequence[DeploymentMinute]:
+        """Oldest first, `until` left out."""
+        ...
+
+    def prune(self, before: datetime) -> int:
+        """Delete those before that time; returns how many."""
+        ...
+
+
 class DeploymentRecords(Protocol):
     def ensure(self, deployment: Deployment) -> Deployment:
-        """Insert, or update `replicas` and `host` only; the stored port wins."""
+        """Insert, or update `replicas`, `settings` and `host` only; the stored port wins."""
         ...
 
     def get(self, name: str) -> Deployment: ...
 
     def list(self) -> Sequence[Deployment]: ...
 
-    def delete(self, name: str) -> None: ...
+    def delete(
+        self, name: str, event: Event | None = None, decision: Decision | None = None
+    ) -> None: ...
 
-    def set_replicas(self, name: str, replicas: ReplicaSpec) -> None: ...
+    def set_replicas(
+        self,
+        name: str,
+        replicas: ReplicaSpec,
+        event: Event | None = None,
+        decision: Decision | None = None,
+    ) -> None: ...
 
 
 class RevisionRecords(Protocol):
-    def request(self, revision: Revision) -> Revision:
-        """Store it as `pending` under the next number; the same key again returns
-        the stored one."""
+    """Every guarded write compares status, step and `since` with those of the revision
+    that it is given, and stores nothing when they differ."""
+
+    def request(
+        self, revision: Revision, event: Event | None = None, decision: Decision | None = None
+    ) -> Revision:
+        """Store it as `pending` under the next number, with event and decision. The same
+        key again returns the stored one; so does a version that is live, or on its way to
+        be (the newest such revision): both store nothing."""
         ...
 
     def get(self, deployment: str, number: int) -> Revision: ...
@@ -206,15 +248,48 @@ class RevisionRecords(Protocol):
         self, deployment: str, limit: int, before: str | None = None
     ) -> tuple[Sequence[Revision], str | None]: ...
 
-    def move(self, revision: Revision, to: str, reason: str | None = None) -> bool:
-        """Guarded: False when the stored status isn't `revision.status` any more.
-        For every transition but the one to `live`."""
+    def active(self) -> Sequence[Revision]:
+        """Of all deployments, those that are live or may become it; by deployment, then
+        by number."""
         ...
 
-    def activate(self, revision: Revision, event: Event, decision: Decision) -> bool:
-        """ready → live and the old live one → retired; its model version becomes
-        champion (alias too) and the old champion retired; event and decision stored: one
-        transaction. False when it is live already."""
+    def retired(self, deployment: str, limit: int, below: int | None = None) -> Sequence[Revision]:
+        """The newest ones that were live once, of those with a number under `below`."""
+        ...
+
+    def move(self, revision: Revision, to: str, reason: str | None = None) -> bool:
+        """Guarded. For every transition that changes nobody's traffic: not to `shadow`,
+        `canary` or `live`."""
+        ...
+
+    def roll(self, revision: Revision, to: Revision, event: Event, decision: Decision) -> bool:
+        """Guarded: status (`shadow` or `canary`), step, percent and since of `to`."""
+        ...
+
+    def activate(
+        self, revision: Revision, event: Event, decision: Decision, *, bakes: bool = False
+    ) -> bool:
+        """ready, shadow or canary → live and the old live one → retired; its model version
+        becomes champion (alias too) and the old champion retired; event and decision
+        stored: one transaction. With `bakes`, its `since` is the decision's time. False
+        when it is live already."""
+        ...
+
+    def end(
+        self, revision: Revision, to: str, reason: str, event: Event, decision: Decision
+    ) -> bool:
+        """Guarded: it is `failed` or `aborted` now, and has no traffic."""
+        ...
+
+    def settle(self, revision: Revision, event: Event, decision: Decision) -> bool:
+        """Guarded: nothing is left to judge of a live one (`since` None)."""
+        ...
+
+    def revert(
+        self, revision: Revision, back: Revision, event: Event, decision: Decision
+    ) -> Revision | None:
+        """Guarded: `revision` is live; it gets the decision's reason, and `back` is
+        requested. The same key again returns the stored one; None when another is live."""
         ...
 
 

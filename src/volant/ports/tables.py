@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -37,3 +38,20 @@ class Tables(Protocol):
         ...
 
     def exists(self, table: str) -> bool: ...
+
+    def scan(self, table: str, *, version: int | None = None, rows: int) -> Iterator[pa.Table]:
+        """As `read`, in pieces of at most `rows` rows, of which few are in memory."""
+        ...
+
+    def newest(
+        self, table: str, limit: int, *, since: datetime | None = None, column: str = "time"
+    ) -> pa.Table:
+        """The last `limit` rows, oldest first; with `since`, only those whose `column` is
+        at or after it. Raises `NotFound` for an unknown table."""
+        ...
+
+    def trim(self, table: str, max_bytes: int) -> int:
+        """Forget the oldest appends until the others take at most `max_bytes` bytes;
+        returns how many rows went. The newest append stays. Older versions may not be
+        readable afterwards. For one process at a time."""
+        ...

@@ -6,10 +6,11 @@ import difflib
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from volant.domain.event import MODEL_REGISTERED, Event
+from volant.domain.event import MODEL_PREPARED, MODEL_REGISTERED, Event
 from volant.domain.model import Lineage, ModelVersion, Signature, Stage
 from volant.errors import InvalidInput, NotFound
 from volant.faults import crash_point
@@ -49,6 +50,7 @@ class ModelDesk:
         params: Mapping[str, Any] | None = None,
         runtime: Mapping[str, Any] | None = None,
         decision_id: str | None = None,
+        key: str | None = None,
     ) -> ModelVersion:
         """Copy the model's folder into the artifact store and store its version.
 
@@ -65,6 +67,7 @@ class ModelDesk:
             params: What it was trained with.
             runtime: How it is served (ONNX or native), as training proved it.
             decision_id: The gate's decision, told in the event.
+            key: Where its files go in the artifact store, if not under the run's id.
         """
         if not model_dir.is_dir():
             raise NotFound(
@@ -72,7 +75,8 @@ class ModelDesk:
                 "Retry the run from its train step.",
                 code="model.files_missing",
             )
-        uri, files = self._artifacts.put_tree(f"models/{name}/{lineage.run_id}", model_dir)
+        where = key or f"models/{name}/{lineage.run_id}"
+        uri, files = self._artifacts.put_tree(where, model_dir)
         crash_point("register.copied")
         finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
         version = ModelVersion(
@@ -90,6 +94,56 @@ class ModelDesk:
         )
         stored = self._models.register(version, self._registered(version, decision_id))
         crash_point("register.stored")
+        return stored
+
+    def prepare(
+        self,
+        version: ModelVersion,
+        model_dir: Path,
+        *,
+        digest: str,
+        signature: Signature,
+        runtime: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        code_hash: str,
+        environment_hash: str,
+    ) -> ModelVersion:
+        """Make a candidate of a version that is only registered, with the files of
+        `model_dir`, whose content has that `digest`. What it was registered with stays in
+        the artifact store.
+
+        Raises `Conflict` when somebody else made it one of other files.
+        """
+        name, run_id = version.model, version.lineage.run_id
+        place = hashlib.sha256(name.encode()).hexdigest()[:16]  # a name may be no folder's
+        uri, files = self._artifacts.put_tree(f"prepared/{place}/{run_id}-{digest[:8]}", model_dir)
+        crash_point("prepare.copied")
+        champion = self._models.champion(name)
+        prepared = replace(
+            version,
+            stage=Stage.CANDIDATE,
+            uri=uri,
+            files=files,
+            signature=signature,
+            runtime=dict(runtime),
+            metrics={k: float(v) for k, v in metrics.items() if math.isfinite(v)},
+            lineage=replace(
+                version.lineage,
+                code_hash=code_hash,
+                environment_hash=environment_hash,
+                parent_version=champion.version if champion else None,
+            ),
+        )
+        event = Event(
+            id=registered_event_id(name, run_id).replace("registered", "prepared", 1),
+            type=MODEL_PREPARED,
+            source=_SOURCE,
+            subject=f"model/{name}",
+            time=self._clock.now(),
+            data={"model": name, "version": version.version, "run_id": run_id},
+        )
+        stored = self._models.prepare(prepared, event)
+        crash_point("prepare.stored")
         return stored
 
     def _registered(self, version: ModelVersion, decision_id: str | None) -> Event:

@@ -8,13 +8,15 @@ import json
 import socket
 
 _AT_ONCE = 64
+APOLOGY_HEADER = "x-volant-apology"  # on an internal socket: nobody has seen the request
 _LINGER_S = 1.0  # closing with unread bytes would reset the connection before they read
 
 
 class Apology:
     """Accepts on a deployment's socket and answers every connection the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, internal: bool = False) -> None:
+        self._mark = f"{APOLOGY_HEADER}: 1\r\n".encode() if internal else b""
         self._lingering: list[tuple[float, socket.socket]] = []
 
     def answer(self, listening: socket.socket, reason: str, retry_s: float, now: float) -> None:
@@ -22,8 +24,8 @@ class Apology:
         body = json.dumps({"error": f"No replica can serve now. {reason}"}).encode()
         response = (
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
-            b"retry-after: %d\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
-            % (max(1, round(retry_s)), len(body), body)
+            b"%sretry-after: %d\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+            % (self._mark, max(1, round(retry_s)), len(body), body)
         )
         for _ in range(_AT_ONCE):
             try:

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from time import perf_counter
+from dataclasses import dataclass
+from time import perf_counter, time
 
 import numpy as np
 
+from volant.serving.counter_map import QUEUE_ROWS
+from volant.serving.counters import Counters
+from volant.serving.datatypes import Array
 from volant.serving.limits import BatchLimits
-from volant.serving.oip import Answer, Array, Query
+from volant.serving.prediction_log import PredictionLog
+from volant.serving.query import Answer, Query
 from volant.serving.refusal import Refusal
 
 Predict = Callable[[Sequence[Array]], Answer]
@@ -34,37 +39,71 @@ class Work:
         self.done = done
         self.cancelled = False
 
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.cancelled = True
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was predicted since the start: seconds of `predict`, and `time` of the last."""
+
+    requests: int = 0
+    rows: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    last: float = 0.0
+
 
 class Batcher:
     def __init__(
-        self, predict: Predict, loop: asyncio.AbstractEventLoop, limits: BatchLimits
+        self,
+        predict: Predict,
+        loop: asyncio.AbstractEventLoop,
+        limits: BatchLimits,
+        counters: Counters | None = None,
+        log: PredictionLog | None = None,
     ) -> None:
+        self.log = log
+        self._counters = counters or Counters.private()
         self._predict = predict
         self._loop = loop
         self._limits = limits
         self._queue: deque[Work] = deque()
         self._rows = 0
+        self._bytes = 0
         self._scheduled = False
         self._thread: ThreadPoolExecutor | None = None
+        self.totals = Totals()
         self._seconds_per_row = limits.inline_s  # until it is measured
         self._recent: deque[float] = deque(maxlen=8)  # seconds of the last batches
 
     def submit(self, query: Query, done: Done) -> Work:
         """Queue `query`; `done` is called on the loop, once, with the answer or the
-        exception. Raises `Refusal` (503) when too many rows wait already."""
-        if self._rows and self._rows + query.rows > self._limits.queue_rows:
+        exception. Raises `Refusal` (503) when too much waits already: it is the replica
+        that is busy, whoever asks, so it isn't a 429."""
+        limits = self._limits
+        if self._rows and (
+            self._rows + query.rows > limits.queue_rows
+            or self._bytes + query.size > limits.queue_bytes
+        ):
             raise Refusal(
                 503,
-                f"Too busy: {self._rows} rows wait already "
-                f"(at most {self._limits.queue_rows}). Try again in a second.",
+                f"Too busy: {self._rows} rows of {self._bytes} bytes wait already (at most "
+                f"{limits.queue_rows} rows, {limits.queue_bytes} bytes). Try again in a second.",
                 b"retry-after: 1\r\n",
             )
         work = Work(query, done)
+        if not query.asked:
+            query.asked = perf_counter()
         self._queue.append(work)
         self._rows += query.rows
+        self._bytes += query.size
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._next)
+        else:
+            self._counters.set(QUEUE_ROWS, self._rows)
         return work
 
     def close(self) -> None:
@@ -94,18 +133,28 @@ class Batcher:
 
     def _take(self) -> tuple[list[Work], int]:
         batch: list[Work] = []
-        rows = 0
-        queue = self._queue
+        rows = size = 0
+        key: Hashable = None
+        queue, limits = self._queue, self._limits
         while queue:
             work = queue[0]
-            if batch and rows + work.query.rows > self._limits.batch_rows:
+            query = work.query
+            if batch and (
+                rows + query.rows > limits.batch_rows
+                or size + query.size > limits.batch_bytes
+                or query.batch_key != key
+            ):
                 break
             queue.popleft()
-            self._rows -= work.query.rows
+            self._rows -= query.rows
+            self._bytes -= query.size
             if work.cancelled:
                 continue
             batch.append(work)
-            rows += work.query.rows
+            rows += query.rows
+            size += query.size
+            key = query.batch_key
+        self._counters.set(QUEUE_ROWS, self._rows)
         return batch, rows
 
     def _expected(self, rows: int) -> float:
@@ -121,6 +170,13 @@ class Batcher:
         # odd batch doesn't send everything to the thread for long.
         self._seconds_per_row = (self._seconds_per_row + seconds / rows) / 2
         self._recent.append(seconds)
+        totals = self.totals
+        totals.requests += len(batch)
+        totals.rows += rows
+        totals.batches += 1
+        totals.seconds += seconds
+        totals.last = time()
+        self._counters.predicted(len(batch), rows, seconds)
         for work, outcome in zip(batch, outcomes, strict=True):
             work.done(work.query, outcome)
         if self._queue:
@@ -145,23 +201,35 @@ class Batcher:
         except Exception:
             # One of them spoils the batch: each gets its own answer or its own error.
             return [self._alone(work) for work in batch]
+        rows = sum(work.query.rows for work in batch)
+        if any(len(array) != rows for array in answer.outputs):  # it can't be divided
+            return [self._alone(work) for work in batch]
+        if (log := self.log) is not None:
+            log.answered([work.query for work in batch], feeds, answer.outputs)
         return _parts(answer, batch)
 
     def _alone(self, work: Work) -> Answer | Exception:
+        query = work.query
+        outcome: Answer | Exception
         try:
-            return self._predict(work.query.feeds)
+            outcome = self._predict(query.feeds)
         except Exception as error:
-            return error
+            outcome = error
+        if (log := self.log) is not None:
+            if isinstance(outcome, Answer):
+                log.answered((query,), query.feeds, outcome.outputs)
+            else:
+                status = outcome.status if isinstance(outcome, Refusal) else 500
+                log.answered((query,), query.feeds, (), status)
+        return outcome
 
 
 def _parts(answer: Answer, batch: list[Work]) -> list[Answer | Exception]:
-    parts: list[Answer | Exception] = []
+    slices: list[slice] = []
     start = 0
-    labels, probabilities = answer.labels, answer.probabilities
     for work in batch:
         end = start + work.query.rows
-        parts.append(
-            Answer(labels[start:end], None if probabilities is None else probabilities[start:end])
-        )
+        slices.append(slice(start, end))
         start = end
-    return parts
+    each = [[array[rows] for rows in slices] for array in answer.outputs]
+    return [Answer(arrays) for arrays in zip(*each, strict=True)]

@@ -16,9 +16,11 @@ from typing import Any
 from volant.errors import VolantError
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
-from volant.ports.records import DecisionRecords, DeploymentRecords, RevisionRecords
+from volant.ports.records import DeploymentRecords, MinuteRecords, RevisionRecords
 from volant.ports.replicas import ReplicaLauncher
 from volant.serving.fleet import Fleet
+from volant.serving.monitoring import overlaid
+from volant.serving.observer import Observer
 from volant.serving.replica_handle import ServedVersion
 from volant.serving.rollout import Models, Outcomes, Rollout
 from volant.serving.served import Patience
@@ -33,6 +35,9 @@ class ServingController:
     models: (model, version) → its `ModelVersion`; raises `NotFound`.
     logs: The folder for `<deployment>.log`.
     tokens: SHA-256 of the tokens that may predict; None (the default) lets anyone.
+    predictions: The folder for the prediction logs; None: predictions aren't logged.
+    minutes: Where each deployment's history is kept; None: nowhere.
+    totals: The folder for what was counted until an orderly end; that of `logs` if None.
 
     `start` restores what the records say: live revisions answer again, unfinished
     ones are taken up where they stood.
@@ -43,7 +48,6 @@ class ServingController:
         *,
         deployments: DeploymentRecords,
         revisions: RevisionRecords,
-        decisions: DecisionRecords,
         launcher: ReplicaLauncher,
         artifacts: Artifacts,
         models: Models,
@@ -51,14 +55,25 @@ class ServingController:
         logs: Path,
         tokens: Callable[[], Sequence[str] | None] = lambda: None,
         patience: Patience | None = None,
+        predictions: Path | None = None,
+        minutes: MinuteRecords | None = None,
+        totals: Path | None = None,
     ) -> None:
         self._launcher = launcher
         self._outcomes = Outcomes()
-        self._fleet = Fleet(launcher, logs, self._told, patience or Patience())
+        self._fleet = Fleet(
+            launcher,
+            logs,
+            self._told,
+            patience or Patience(),
+            predictions=predictions,
+            totals=totals,
+        )
+        self.boards = self._fleet.boards
+        self.observer = Observer(self.boards, minutes, logs, clock.now)
         self._rollout = Rollout(
             deployments=deployments,
             revisions=revisions,
-            decisions=decisions,
             artifacts=artifacts,
             models=models,
             clock=clock,
@@ -74,6 +89,7 @@ class ServingController:
     def start(self) -> None:
         """Begin; returns at once."""
         self._fleet.start()
+        self.observer.start()
         self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -82,6 +98,7 @@ class ServingController:
         self._bell.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        self.observer.stop()
         self._fleet.stop(timeout_s)
 
     def wake(self) -> None:
@@ -93,9 +110,10 @@ class ServingController:
         self._launcher.warm("serve")
 
     def view(self, deployment: str) -> Mapping[str, Any] | None:
-        """status (idle, serving, starting, failing), reason, serving_revision, requests,
-        errors, replicas; None when it isn't known here (yet)."""
-        return self._fleet.view(deployment)
+        """status (idle, serving, starting, failing), reason, serving_revision, replicas,
+        and what was counted (see `overlaid`); None when it isn't known here (yet)."""
+        seen = self._fleet.view(deployment)
+        return None if seen is None else overlaid(seen, deployment, self.boards, self.observer)
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Return when something changed, or after `timeout_s`."""

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-import socket
+import shlex
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+from urllib.parse import quote
 
-from volant.domain.deployment import Deployment, Revision, RevisionStatus
-from volant.domain.loop import ReplicaSpec
-from volant.errors import Conflict, InvalidInput, StepFailed, Unavailable
+from volant.domain.codec import to_plain
+from volant.domain.decision import DecisionKind, Outcome
+from volant.domain.deployment import (
+    OPEN,
+    ROLLING,
+    WAITING,
+    Deployment,
+    Revision,
+    RevisionStatus,
+    Settings,
+)
+from volant.domain.event import DEPLOYMENT_REQUESTED
+from volant.domain.loop import ReplicaSpec, RolloutSpec
+from volant.domain.model import ModelVersion, Stage
+from volant.errors import Conflict, InvalidInput, StepFailed
 from volant.faults import crash_point
 from volant.ports.clock import Clock
 from volant.ports.records import DeploymentRecords, RevisionRecords
-from volant.serving.rollout import Models
+from volant.serving.addresses import free_port, url_of
+from volant.serving.stages import check_replicas, check_rollout, stages
+from volant.serving.steering import Steering
+from volant.serving.told import told
 
-# Below the range from which Linux takes the ports of outgoing connections (32768 and
-# up), so that a stored port isn't lost to one of those while Volant is down.
-FIRST_PORT, PORTS = 20000, 10000
 _LOOK_S = 0.05
-_DONE = (RevisionStatus.LIVE, RevisionStatus.RETIRED, RevisionStatus.FAILED)
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+
+Models = Callable[[str, int | str], ModelVersion]
 
 
 class Controller(Protocol):
@@ -36,7 +52,7 @@ class Controller(Protocol):
 
 class DeploymentDesk:
     """Args:
-    models: (model, version) → its `ModelVersion`; raises `NotFound`.
+    models: (model, version or alias) → its `ModelVersion`; raises `NotFound`.
     controller: None in a process that doesn't serve; waiting then means polling.
     host: The address that new deployments listen on.
     """
@@ -57,27 +73,108 @@ class DeploymentDesk:
         self._clock = clock
         self._controller = controller
         self._host = host
+        self._steering = Steering(deployments, revisions, clock, self._wake)
 
-    def ensure(self, name: str, model: str, replicas: ReplicaSpec) -> Deployment:
-        """The deployment, made with a free port if it is new, else with these
-        `replicas`. Raises `Conflict` when it serves another model, `InvalidInput` for
-        impossible replica counts."""
-        if not 0 <= replicas.min <= replicas.max or replicas.max < 1:
-            raise InvalidInput(
-                f"replicas: min {replicas.min} and max {replicas.max} don't go together.",
-                "Give 0 ≤ min ≤ max and max ≥ 1.",
-            )
+    # deploying
+
+    def ensure(
+        self, name: str, model: str, replicas: ReplicaSpec, settings: Settings | None = None
+    ) -> Deployment:
+        """The deployment, made with a free port if it is new, else with these `replicas`
+        and, if they are given, these `settings`. Raises `Conflict` when it serves another
+        model, `InvalidInput` for what can't be."""
+        check_replicas(replicas)
+        if settings is not None and settings.rollout is not None:
+            check_rollout(settings.rollout)
         others = self._deployments.list()
         known = next((d for d in others if d.name == name), None)
-        if known is not None and known.model != model:
-            raise Conflict(
-                f"Deployment {name!r} serves the model {known.model!r}, not {model!r}.",
-                "Deploy under another name, or delete this deployment first.",
+        if known is None and _NAME.fullmatch(name) is None:
+            raise InvalidInput(
+                f"{name[:80]!r} can't be a deployment's name.",
+                "Use 1 to 63 lower-case letters, digits, - and _, a letter or digit first and"
+                " last; volant deploy MODEL --name NAME gives it another name than its model's.",
+                code="bad_name",
             )
+        if known is not None:
+            _check_model(known, model)
         port = known.port if known else free_port(self._host, {d.port for d in others})
         stored = self._deployments.ensure(
-            Deployment(name, model, self._host, port, replicas, self._clock.now())
+            Deployment(
+                name,
+                model,
+                self._host,
+                port,
+                replicas,
+                self._clock.now(),
+                settings=settings or (known.settings if known else Settings()),
+            )
         )
+        self._wake()
+        return stored
+
+    def request(
+        self,
+        name: str,
+        model: str,
+        version: int | str | None,
+        *,
+        key: str | None = None,
+        replicas: ReplicaSpec | None = None,
+        changes: Mapping[str, Any] | None = None,
+        rollout: RolloutSpec | Literal["now"] | None = None,
+        by: str | None = None,
+    ) -> Revision:
+        """Ask for `version` and return its revision at once; `deploy` waits for it.
+
+        A version that is live, or on its way to be, is left alone: its revision is
+        returned. So is the one that `key` asked for before.
+
+        Args:
+            name: The deployment, made if it is new.
+            model: Whose version.
+            version: A number or an alias; None: the newest that its gate didn't refuse.
+            key: Makes asking twice the same revision; None: asked once.
+            replicas: For the deployment, from now on.
+            changes: Of its replicas, by field, instead of all of them.
+            rollout: How it takes over; None: as the deployment's settings say.
+            by: The person who asks, if it is one: then a decision tells it.
+        """
+        wanted = self._wanted(model, version)
+        if isinstance(rollout, RolloutSpec):
+            check_rollout(rollout)
+        known = next((d for d in self._deployments.list() if d.name == name), None)
+        if changes:
+            replicas = replace(known.replicas if known else ReplicaSpec(), **changes)
+        if replicas is not None or known is None:
+            self.ensure(name, model, replicas or ReplicaSpec())
+        deployment = self._deployments.get(name)
+        _check_model(deployment, model)
+        revision = Revision(
+            deployment=name,
+            number=0,
+            model_version=wanted.version,
+            model_uri=wanted.uri,
+            key=key or f"asked-{secrets.token_hex(8)}",
+            status=RevisionStatus.PENDING,
+            created_at=self._clock.now(),
+            rollout=_chosen(rollout, deployment.settings.rollout),
+            asked_by=by,
+        )
+        decision = event = None
+        if by is not None:
+            reason = f"{by} asked for version {wanted.version} of {model}."
+            decision, event = told(
+                deployment,
+                revision,
+                Outcome.ACCEPTED,
+                DEPLOYMENT_REQUESTED,
+                reason=reason,
+                now=revision.created_at,
+                kind=DecisionKind.DEPLOY,
+                by=by,
+            )
+        stored = self._revisions.request(revision, event, decision)
+        crash_point("deploy.requested")
         self._wake()
         return stored
 
@@ -89,47 +186,39 @@ class DeploymentDesk:
         *,
         key: str,
         replicas: ReplicaSpec | None = None,
+        rollout: RolloutSpec | Literal["now"] | None = None,
         timeout_s: float = 120.0,
     ) -> Revision:
-        """Bring `version` live and return its revision; the same `key` again returns
-        the same one, and a version that is live already is left alone.
+        """Ask for `version` as `request` does, and return its revision once it has
+        traffic: live, or the first step of its rollout. What comes after isn't waited for.
 
         Works from any process on the same records. Raises `StepFailed` when the model
-        doesn't load or isn't live in time (the champion then serves on), `Conflict` as
-        `ensure` does, `NotFound` for an unknown version.
+        doesn't load or isn't there in time (the champion then serves on), `Conflict` as
+        `ensure` does or when a newer revision took its place before it had traffic,
+        `NotFound` for an unknown version.
         """
-        wanted = self._models(model, version)
-        if replicas is not None or not self._exists(name):
-            self.ensure(name, model, replicas or ReplicaSpec())
-        deployment = self._deployments.get(name)
-        if deployment.model != model:
-            raise Conflict(
-                f"Deployment {name!r} serves the model {deployment.model!r}, not {model!r}.",
-                "Deploy under another name, or delete this deployment first.",
-            )
-        if deployment.live_version == version and deployment.live_revision is not None:
-            return self._revisions.get(name, deployment.live_revision)
-        revision = self._revisions.request(
-            Revision(
-                deployment=name,
-                number=0,
-                model_version=version,
-                model_uri=wanted.uri,
-                key=key,
-                status=RevisionStatus.PENDING,
-                created_at=self._clock.now(),
-            )
-        )
-        crash_point("deploy.requested")
+        revision = self.request(name, model, version, key=key, replicas=replicas, rollout=rollout)
         return self._outcome(revision, timeout_s)
+
+    def _wanted(self, model: str, version: int | str | None) -> ModelVersion:
+        if version is not None:
+            return servable(self._models(model, version))
+        newest = servable(self._models(model, "latest"))
+        if newest.stage is Stage.REFUSED:
+            raise Conflict(
+                f"The newest version of {model}, {newest.version}, was refused by its gate.",
+                f"Name the version to deploy; `volant models show {model}` lists them.",
+                code="version_refused",
+                details={"model": model, "version": newest.version},
+            )
+        return newest
 
     def _outcome(self, revision: Revision, timeout_s: float) -> Revision:
         deadline = time.monotonic() + timeout_s
-        self._wake()
-        while revision.status not in _DONE:
+        while revision.status in WAITING:
             if time.monotonic() >= deadline:
                 raise StepFailed(
-                    f"Revision {revision.number} of {revision.deployment!r} wasn't live within "
+                    f"Revision {revision.number} of {revision.deployment!r} had no traffic within "
                     f"{timeout_s:g} s; it is still {revision.status.value}.",
                     "See whether the server runs (`volant status`), then try again: the same "
                     "revision is waited for.",
@@ -145,47 +234,98 @@ class DeploymentDesk:
                 code="deploy_failed",
                 details=_facts(revision),
             )
+        if revision.status is RevisionStatus.ABORTED and revision.step is None:
+            raise Conflict(
+                revision.reason or f"Revision {revision.number} was aborted.",
+                "Deploy it again if it is still wanted.",
+                code="deploy_aborted",
+                details=_facts(revision),
+            )
         return revision
+
+    # steering: see `volant.serving.steering`
+
+    def promote(self, name: str, *, by: str, reason: str = "") -> Revision:
+        """All traffic to the revision that is rolled out now."""
+        return self._steering.promote(name, by, reason)
+
+    def abort(self, name: str, *, by: str, reason: str = "") -> Revision:
+        """Give up the newest revision that isn't live yet."""
+        return self._steering.abort(name, by, reason)
+
+    def rollback(
+        self, name: str, *, by: str, to: str | None = None, reason: str = "", key: str | None = None
+    ) -> Revision:
+        """Back to what was live before, at once."""
+        return self._steering.rollback(name, by, to=to, reason=reason, key=key)
+
+    def scale(self, name: str, changes: Mapping[str, Any], *, by: str) -> dict[str, Any]:
+        """Other replica counts; what isn't among `changes` stays."""
+        self._steering.scale(name, changes, by)
+        return self.get(name)
+
+    def delete(self, name: str, *, by: str | None = None) -> None:
+        """Drain its replicas and close its socket; requests under way are answered.
+        Raises `NotFound`."""
+        self._steering.delete(name, by)
+
+    # looking
 
     def list(self) -> Sequence[dict[str, Any]]:
         """All deployments, as `get` shows them but without their revisions."""
-        return [self._view(d) for d in self._deployments.list()]
+        active: dict[str, Revision] = {
+            r.deployment: r for r in self._revisions.active() if r.status in OPEN
+        }
+        return [self._view(d, active.get(d.name)) for d in self._deployments.list()]
 
     def get(self, name: str) -> dict[str, Any]:
         """name, model, url, infer_url, host, port, status (idle, serving, starting,
-        failing, unknown), reason, live_revision, live_version, limits, requests,
-        errors, replicas, and the newest 20 revisions. Raises `NotFound`."""
+        failing, unknown), reason, live_revision, live_version, limits, settings, rolling,
+        requests, errors, replicas, and the newest 20 revisions. Raises `NotFound`."""
         deployment = self._deployments.get(name)
-        revisions, _ = self._revisions.page(name, 20)
-        return {**self._view(deployment), "revisions": [_plain(asdict(r)) for r in revisions]}
+        revisions, _ = self.revisions(name, 20)
+        newest = next(
+            (r for r in self._revisions.active() if r.deployment == name and r.status in OPEN), None
+        )
+        return {**self._view(deployment, newest), "revisions": revisions}
 
-    def delete(self, name: str) -> None:
-        """Drain its replicas and close its socket; requests under way are answered.
-        Raises `NotFound`."""
+    def revision(self, name: str, number: int) -> dict[str, Any]:
+        """One revision, as `revisions` shows it. Raises `NotFound`."""
         self._deployments.get(name)
-        self._deployments.delete(name)
-        self._wake()
+        return self._row(self._revisions.get(name, number))
 
-    def _view(self, deployment: Deployment) -> dict[str, Any]:
-        seen = self._controller.view(deployment.name) if self._controller else None
-        host = f"[{deployment.host}]" if ":" in deployment.host else deployment.host
-        url = f"http://{host}:{deployment.port}"
+    def revisions(
+        self, name: str, limit: int, before: str | None = None
+    ) -> tuple[Sequence[dict[str, Any]], str | None]:
+        """Newest first; `numbers` is what each has counted since it was started here."""
+        self._deployments.get(name)
+        found, following = self._revisions.page(name, limit, before)
+        return [self._row(each) for each in found], following
+
+    def _row(self, revision: Revision) -> dict[str, Any]:
+        seen = self._controller.view(revision.deployment) if self._controller else None
+        numbers = (seen or {}).get("revisions", {}).get(revision.number)
+        return {**to_plain(revision), "numbers": numbers}
+
+    def _view(self, deployment: Deployment, newest: Revision | None) -> dict[str, Any]:
+        seen = dict((self._controller.view(deployment.name) if self._controller else None) or {})
+        seen.pop("revisions", None)
+        url = url_of(deployment.host, deployment.port)
         return {
             "name": deployment.name,
             "model": deployment.model,
             "url": url,
-            "infer_url": f"{url}/v2/models/{deployment.model}/infer",
+            "infer_url": f"{url}/v2/models/{quote(deployment.model, safe='')}/infer",
             "host": deployment.host,
             "port": deployment.port,
             "live_revision": deployment.live_revision,
             "live_version": deployment.live_version,
-            "limits": asdict(deployment.replicas),
+            "limits": to_plain(deployment.replicas),
+            "settings": to_plain(deployment.settings),
+            "rolling": None if newest is None else _rolling(newest),
             "created_at": deployment.created_at.isoformat(),
             **(seen or {"status": "unknown", "reason": None, "requests": 0, "replicas": []}),
         }
-
-    def _exists(self, name: str) -> bool:
-        return any(d.name == name for d in self._deployments.list())
 
     def _wake(self) -> None:
         if self._controller is not None:
@@ -198,38 +338,53 @@ class DeploymentDesk:
             time.sleep(_LOOK_S)
 
 
-def free_port(host: str, taken: set[int]) -> int:
-    """A port on `host` that nobody listens on and that isn't in `taken`. The search
-    starts anywhere: a platform that is down for a moment shall not lose its port to a
-    deployment of the same name elsewhere. Raises `Unavailable` when there is none."""
-    start = secrets.randbelow(PORTS)
-    for i in range(PORTS):
-        port = FIRST_PORT + (start + i) % PORTS
-        if port not in taken and _is_free(host, port):
-            return port
-    raise Unavailable(
-        f"No port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} on {host} is free.",
-        "End what listens there, or let Volant listen on another address.",
-    )
+def servable(version: ModelVersion) -> ModelVersion:
+    """The version itself; raises `Conflict` for one that nobody has proven to answer."""
+    if version.stage is Stage.REGISTERED:
+        raise Conflict(
+            f"{version.model} version {version.version} is only registered: nobody has proven "
+            "that it can serve.",
+            f"Prepare it first: volant models prepare {shlex.quote(version.model)} "
+            f"{version.version}",
+            code="model.not_prepared",
+            details={"model": version.model, "version": version.version},
+        )
+    return version
 
 
-def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+def _chosen(
+    asked: RolloutSpec | Literal["now"] | None, stored: RolloutSpec | None
+) -> RolloutSpec | None:
+    if asked == "now":
+        return None
+    return asked if isinstance(asked, RolloutSpec) else stored
+
+
+def _check_model(deployment: Deployment, model: str) -> None:
+    if deployment.model != model:
+        raise Conflict(
+            f"Deployment {deployment.name!r} serves the model {deployment.model!r}, not {model!r}.",
+            "Deploy under another name, or delete this deployment first.",
+        )
+
+
+def _rolling(revision: Revision) -> dict[str, Any]:
+    """How far a revision is that isn't live yet."""
+    spec = revision.rollout
+    return {
+        "revision": revision.number,
+        "version": revision.model_version,
+        "status": revision.status.value,
+        "percent": revision.percent,
+        "step": revision.step,
+        "steps": [
+            {"mode": stage.status.value, "percent": stage.percent}
+            for stage in (stages(spec) if spec else ())
+        ],
+        "since": revision.since.isoformat() if revision.since else None,
+        "bake_s": spec.bake_s if spec and revision.status in ROLLING else None,
+    }
 
 
 def _facts(revision: Revision) -> dict[str, Any]:
     return {"deployment": revision.deployment, "revision": revision.number, "key": revision.key}
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    def one(value: Any) -> Any:
-        return value.isoformat() if hasattr(value, "isoformat") else value
-
-    return {key: one(value) for key, value in row.items()}

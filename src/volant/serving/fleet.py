@@ -8,6 +8,7 @@ connection. Orders arrive through `post`; what they change is seen at the same t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import selectors
 import socket
@@ -18,12 +19,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from volant.domain.loop import ReplicaSpec
 from volant.ports.replicas import ReplicaLauncher, ReplicaOrder
+from volant.serving.boards import Boards
+from volant.serving.desired import Desired, Patience
+from volant.serving.door import socket_folder, socket_name
+from volant.serving.pool import StillStarting
 from volant.serving.replica_handle import ReplicaHandle, ServedVersion
-from volant.serving.served import Desired, Patience, Served
+from volant.serving.served import Served
+from volant.serving.snapshot import Snapshot
+from volant.serving.traffic_table import TrafficTable
 
 ENTRY = "volant.serving.replica:serve"
 _LONGEST_WAIT_S = 30.0
+_WARM_EVERY_S = 5.0  # far below what an idle zygote lives
+_END_S = 0.1  # from the end of a process's control socket to its own
 
 log = logging.getLogger("volant.serving")
 
@@ -35,6 +45,8 @@ class Fleet:
     """Args:
     launcher: Forks replicas.
     logs: The folder for `<deployment>.log`.
+    totals: The folder for what was counted until an orderly end; that of `logs` if None.
+    predictions: The folder for the prediction logs, one folder a deployment; None: none.
     outcome: Called in the fleet's thread when a candidate is ready (None) or has
         failed (the reason).
     """
@@ -45,8 +57,13 @@ class Fleet:
         logs: Path,
         outcome: Outcome,
         patience: Patience,
+        *,
+        totals: Path | None = None,
+        predictions: Path | None = None,
     ) -> None:
+        self._predictions = predictions
         self._launcher = launcher
+        self.boards = Boards(totals or logs)
         self._logs = logs
         self._tokens: Tokens = None
         self._outcome = outcome
@@ -58,9 +75,11 @@ class Fleet:
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ, self._rung)
+        self._sockets = itertools.count(1)
         self._views: Mapping[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._warm_at = 0.0
         self._thread = threading.Thread(target=self._run, name="volant-fleet", daemon=True)
 
     # from any thread
@@ -88,15 +107,22 @@ class Fleet:
         self._post(lambda now: self._with(version.deployment, lambda s: s.prepare(version)))
 
     def abandon(self, deployment: str, revision: int) -> None:
-        self._post(lambda now: self._with(deployment, lambda s: s.abandon(revision)))
+        self._post(lambda now: self._with(deployment, lambda s: s.abandon(revision, now)))
 
     def switch(self, deployment: str, revision: int) -> None:
         """The candidate takes the traffic; the others drain."""
-        self._post(lambda now: self._with(deployment, lambda s: s.switch(revision)))
+        self._post(lambda now: self._with(deployment, lambda s: s.switch(revision, now)))
 
     def view(self, deployment: str) -> Mapping[str, Any] | None:
-        """The latest picture, or None when it isn't served here."""
-        return self._views.get(deployment)
+        """The latest picture, or None when it isn't served here; its `revisions` are what
+        each has counted by now, by number."""
+        seen = self._views.get(deployment)
+        return None if seen is None else {**seen, "revisions": self.boards.revisions(deployment)}
+
+    def measure(self, deployment: str, revision: int) -> Snapshot:
+        """What that revision has counted so far; `Snapshot.since` an earlier one tells
+        of the time between them."""
+        return self.boards.measure(deployment, revision)
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Return when a picture changed, or after `timeout_s`."""
@@ -133,6 +159,7 @@ class Fleet:
             served.step(now)
             if served.over:
                 del self._served[name]
+                self.boards.end(name, keep=self._stopping)
         self._publish(now)
 
     def _rung(self) -> None:
@@ -154,15 +181,29 @@ class Fleet:
             for served in self._served.values():
                 served.tell_all({"type": "tokens", "sha256": _listed(tokens)})
         wanted = {d.name: d for d in desired}
+        self._keep_warm(desired, now)
         for name, served in self._served.items():
             if name not in wanted:
                 served.close(now, self._patience.idle_s)
         for name, one in wanted.items():
             served = self._served.get(name)
             if served is None:
+                self.boards.open(name)
                 self._served[name] = Served(one, self, self._patience)
             elif not served.closing:
+                relogged = one.log != served.desired.log
                 served.desire(one, now)
+                if relogged:
+                    served.tell_all({"type": "log", "log": self._log_order(name)})
+
+    def _keep_warm(self, desired: Sequence[Desired], now: float) -> None:
+        """What deployed models import shall be imported when the next replica is due."""
+        if now < self._warm_at:
+            return
+        self._warm_at = now + _WARM_EVERY_S
+        versions = [v for d in desired for v in (d.live, *(o.version for o in d.others)) if v]
+        for profile in {version.profile for version in versions}:
+            self._launcher.warm(profile)
 
     def _with(self, deployment: str, act: Callable[[Served], None]) -> None:
         served = self._served.get(deployment)
@@ -181,11 +222,41 @@ class Fleet:
     # what a deployment needs (`served.Surroundings`)
 
     def launch(
-        self, version: ServedVersion, listening: socket.socket, memory_bytes: int | None
+        self,
+        version: ServedVersion,
+        listening: socket.socket,
+        replicas: ReplicaSpec,
+        traffic: TrafficTable | None,
     ) -> ReplicaHandle:
-        """Fork one replica and listen to what it says."""
+        """Fork one replica and listen to what it says. Raises `StillStarting` instead of
+        waiting for its zygote's imports: the other deployments have no time for them."""
+        if not self._launcher.prepared(version.profile):
+            raise StillStarting
         ours, theirs = socket.socketpair()
-        order = ReplicaOrder(
+        place = self.boards.place(version.deployment, version.revision, version.version)
+        try:
+            order = self._order(version, replicas, traffic, place.message() if place else None)
+            pid = self._launcher.launch(order, listening.fileno(), theirs.fileno())
+        except BaseException:
+            ours.close()
+            self.boards.free(version.deployment, place)
+            raise
+        finally:
+            theirs.close()
+        handle = ReplicaHandle(version, pid, ours, time.monotonic())
+        handle.place = place
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(handle))
+        return handle
+
+    def _order(
+        self,
+        version: ServedVersion,
+        replicas: ReplicaSpec,
+        traffic: TrafficTable | None,
+        counters: Mapping[str, Any] | None,
+    ) -> ReplicaOrder:
+        """All that a new replica is told."""
+        return ReplicaOrder(
             deployment=version.deployment,
             revision=version.revision,
             entry=ENTRY,
@@ -197,20 +268,36 @@ class Fleet:
                 "model_dir": str(version.model_dir),
                 "files": dict(version.files),
                 "token_sha256": _listed(self._tokens),
+                "log": self._log_order(version.deployment),
+                "traffic": traffic,
+                "target": replicas.target,
+                "counters": counters,
+                "log_file": str(self._logs / f"{version.deployment}.log"),
             },
-            memory_bytes=memory_bytes,
+            profile=version.profile,
+            memory_bytes=replicas.memory_bytes,
+            cpu=replicas.cpu,
             log_path=str(self._logs / f"{version.deployment}.log"),
         )
-        try:
-            pid = self._launcher.launch(order, listening.fileno(), theirs.fileno())
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        handle = ReplicaHandle(version, pid, ours, time.monotonic())
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(handle))
-        return handle
+
+    def _log_order(self, deployment: str) -> dict[str, Any] | None:
+        """Where and how much a replica logs; None: nothing."""
+        served = self._served.get(deployment)
+        spec = served.desired.log if served is not None else None
+        if spec is None or self._predictions is None:
+            return None
+        folder = self._predictions / deployment
+        return {"dir": str(folder), "sample": spec.sample, "max_bytes": spec.max_bytes}
+
+    def internal_path(self, deployment: str, revision: int) -> Path:
+        """A free path for a revision's own socket. Raises `OSError`."""
+        folder = socket_folder(self._logs.parent / "run")
+        return folder / socket_name(deployment, revision, next(self._sockets))
+
+    def ended(self, handle: ReplicaHandle) -> str | None:
+        """How its process ended, if that was known at once and wasn't its own doing."""
+        # One that leaves takes its time after it has closed its control socket.
+        return self._launcher.ended(handle.pid, 0.0 if handle.leaving else _END_S)
 
     def watch(self, listening: socket.socket, react: Callable[[float], None]) -> None:
         self._selector.register(listening, selectors.EVENT_READ, lambda: react(time.monotonic()))
@@ -220,6 +307,10 @@ class Fleet:
 
     def outcome(self, version: ServedVersion, problem: str | None) -> None:
         self._outcome(version, problem)
+
+    def cold_start(self, deployment: str, seconds: float) -> None:
+        """A client waited so long for the first replica to be ready."""
+        self.boards.cold_start(deployment, seconds)
 
     def _hear(self, handle: ReplicaHandle) -> None:
         served = self._served.get(handle.version.deployment)
@@ -231,6 +322,7 @@ class Fleet:
             served.heard(handle, message, now)
         if ended:
             self._selector.unregister(handle.channel)
+            self.boards.free(handle.version.deployment, handle.place, lost=not handle.leaving)
             served.gone(handle, now)
 
 

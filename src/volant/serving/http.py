@@ -9,62 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from http import HTTPStatus
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import httptools
-import orjson
 
+from volant.serving.exchange import Exchange
 from volant.serving.refusal import Refusal
 
 if TYPE_CHECKING:
     from volant.serving.http_server import HttpServer
 
-_JSON = b"content-type: application/json\r\n"
 _LINE = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+SHADOW_HEADER = b"x-volant-shadow"  # marks a copy; only other replicas may say it
+_NO_TUNNEL = b"allow: GET, HEAD, POST, OPTIONS\r\n"
+_ONCE = frozenset(
+    {b"host", b"authorization", b"content-type", b"inference-header-content-length", b"expect"}
+)
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, 3.4
 _HOP = frozenset({b"upgrade", b"connection", b"http2-settings"})
-
-
-class Exchange:
-    """One request; `answer` or `refuse` is called once, now or later, on the loop."""
-
-    __slots__ = (
-        "_connection",
-        "body",
-        "cancel",
-        "headers",
-        "keep_alive",
-        "method",
-        "old_client",
-        "path",
-        "response",
-        "rows",
-        "started",
-    )
-
-    def __init__(self, connection: Connection, method: bytes, path: bytes) -> None:
-        self._connection = connection
-        self.method = method
-        self.path = path
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-        self.keep_alive = True
-        self.old_client = False
-        self.response: tuple[int, bytes, bytes] | None = None
-        self.rows = 0
-        self.started = 0.0
-        self.cancel: Callable[[], None] | None = None
-
-    def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
-        """Send JSON. `headers` are complete lines."""
-        self.response = (status, body, headers)
-        self._connection.answered(self)
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Send `{"error": …}`."""
-        body = orjson.dumps({"error": refusal.text.encode(errors="replace").decode()})
-        self.answer(refusal.status, body, refusal.headers)
 
 
 class Connection(asyncio.Protocol):
@@ -75,8 +39,10 @@ class Connection(asyncio.Protocol):
         "_body_bytes",
         "_current",
         "_deaf",
+        "_first",
         "_head_bytes",
         "_headers",
+        "_held",
         "_in_head",
         "_loop",
         "_parser",
@@ -89,10 +55,13 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_upgrade",
         "_url",
+        "internal",
+        "peer",
     )
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: HttpServer, *, internal: bool = False) -> None:
         self._server = server
+        self.internal = internal
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
         self._pending: deque[Exchange] = deque()
@@ -102,27 +71,34 @@ class Connection(asyncio.Protocol):
         self._deaf = False  # no more requests are read; the end is near
         self._paused = False
         self._upgrade = False
+        self._first: bytes | None = b""  # what may be the beginning of HTTP/2
         self._since = server.loop.time()
         self._stalled_since: float | None = None
         self._head_bytes = 0
         self._body_bytes = 0
         self._body: list[bytes] = []
+        self._held = 0  # of a body that isn't complete, as the server counts it
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._parser = httptools.HttpRequestParser(self)
+        self.peer = ""  # the client's address, without its port
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if name else ""
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._deaf = True
+        if self._held:
+            self._hold()
         for exchange in self._pending:
             if exchange.response is None:
-                self._server.in_flight -= 1
+                self._server.abandoned()
                 if exchange.cancel is not None:
                     exchange.cancel()
         self._pending.clear()
@@ -147,6 +123,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if self._first is not None:
+            data = self._first + data
+            if not self._is_http1(data):
+                return
         was_in_head = self._in_head
         try:
             self._parser.feed_data(data)
@@ -154,9 +134,50 @@ class Connection(asyncio.Protocol):
             self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._reject(Refusal(400, f"Expected HTTP/1.1, got bytes that aren't: {error}."))
+        if self._reading or self._held:
+            self._hold()
         if was_in_head and self._in_head and not self._deaf:
             self._head_bytes += len(data)
             self._check_head()
+
+    def _is_http1(self, data: bytes) -> bool:
+        """Whether it is, by its first bytes. HTTP/2 is handed over; when they are too few
+        to tell, more is awaited as of a head."""
+        if len(data) < len(PREFACE) and PREFACE.startswith(data):
+            self._first = data
+            self._reading = self._in_head = True
+            return False
+        self._first = None
+        self._reading = self._in_head = False
+        if not data.startswith(PREFACE):
+            return True
+        from volant.serving.grpc import GrpcConnection  # only who is asked pays for it
+
+        transport, server = self._transport, self._server
+        self._transport, self._deaf = None, True
+        if transport is not None:
+            connection = GrpcConnection(server, internal=self.internal, peer=self.peer)
+            server.connections.add(connection)
+            server.connections.discard(self)
+            connection.take_over(transport, data[len(PREFACE) :])
+        return False
+
+    def _hold(self) -> None:
+        """Let the server know what waits here for the rest of its body."""
+        server = self._server
+        held = self._body_bytes if self._reading and not self._deaf else 0
+        server.held_bytes += held - self._held
+        self._held = held
+        if held and server.held_bytes > server.limits.held_bytes:
+            self._reject(
+                Refusal(
+                    503,
+                    f"Too busy: unfinished bodies of {server.held_bytes} bytes wait already "
+                    f"(at most {server.limits.held_bytes}). Try again in a second.",
+                    b"retry-after: 1\r\n",
+                )
+            )
+            self._hold()
 
     # httptools' side
 
@@ -173,7 +194,22 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        name = name.lower()
+        headers = self._headers
+        if name in headers:
+            value = self._twice(name, headers[name], value)
+        headers[name] = value
+
+    def _twice(self, name: bytes, first: bytes, value: bytes) -> bytes:
+        """Lines of one name are a list (RFC 9110, 5.3), but for those that are none."""
+        if self._deaf:
+            return value
+        if name in _ONCE:
+            self._reject(Refusal(400, f"Header {name.decode()}: expected once, got twice."))
+        self._head_bytes += len(value)
+        if self._head_bytes > self._server.limits.head_bytes:
+            self._check_head()
+        return first + b", " + value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -213,6 +249,9 @@ class Connection(asyncio.Protocol):
             exchange.body = body[0] if len(body) == 1 else b"".join(body)
             self._body = []
         exchange.keep_alive = parser.should_keep_alive()
+        if method == b"CONNECT":  # what follows would be a tunnel's
+            self._reject(Refusal(405, "Method: expected no tunnel, got CONNECT.", _NO_TUNNEL))
+            return
         if b"host" not in self._headers:
             exchange.old_client = parser.get_http_version() == "1.0"
             if not exchange.old_client:
@@ -227,10 +266,11 @@ class Connection(asyncio.Protocol):
     def _begin(self, exchange: Exchange) -> None:
         server = self._server
         self._reading = False
-        exchange.started = self._loop.time()
+        exchange.started = perf_counter()
+        if self.internal:
+            exchange.copy = SHADOW_HEADER in exchange.headers
         self._pending.append(exchange)
-        server.in_flight += 1
-        server.peak_in_flight = max(server.in_flight, server.peak_in_flight)
+        server.began()
         if len(self._pending) >= server.limits.pipelined:
             self._pause()
         try:
@@ -278,10 +318,11 @@ class Connection(asyncio.Protocol):
             keep = b"connection: close\r\n"
         elif exchange.old_client:
             keep = b"connection: keep-alive\r\n"
-        return b"%s%s%s%s%scontent-length: %d\r\n\r\n" % (
+        return b"%s%s%s%s%s%scontent-length: %d\r\n\r\n" % (
             _LINE[status],
             self._server.date,
-            _JSON,
+            exchange.content_type,
+            exchange.mark,
             headers,
             keep,
             len(body),
@@ -318,7 +359,8 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         server = self._server
         self._pending.append(exchange)
-        server.in_flight += 1
+        server.began()
+        # The loop's clock is this one, only coarser.
         exchange.started = self._since
         self._reading = True  # unread bytes may be under way: linger
         self._body = []

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 import socket
 import traceback
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Any
+from time import perf_counter
+from typing import Any, Protocol
 
+from volant.serving.counter_map import IN_FLIGHT
+from volant.serving.counters import Counters
 from volant.serving.http import Connection, Exchange
 from volant.serving.limits import HttpLimits
 from volant.serving.refusal import Refusal
 
 _ACCEPTS_A_TURN = 16  # connections taken at one wake-up: the other replicas want some too
 _LOGGED_A_SECOND = 20
+_ID, _ID_BYTES = b"x-request-id: %s\r\n", 128
 
 Handler = Callable[[Exchange], None]
+Call = Callable[[str, Exchange, Callable[[Any], None]], None]  # see `grpc_call.Rpc`
 
 
 def _not_found(exchange: Exchange) -> None:
     exchange.refuse(Refusal(404, "Nothing is served here."))
+
+
+def _not_known(method: str, exchange: Exchange, respond: Callable[[Any], None]) -> None:
+    exchange.refuse(Refusal(501, "Nothing is served here."))
+
+
+class Guest(Protocol):
+    """A connection, whatever it speaks."""
+
+    def sweep(self, now: float, idle_s: float, idle_since: float) -> None: ...
 
 
 class HttpServer:
@@ -31,11 +48,14 @@ class HttpServer:
         loop: asyncio.AbstractEventLoop,
         limits: HttpLimits,
         log: Callable[[dict[str, Any]], None],
+        counters: Counters | None = None,
     ) -> None:
         self.loop = loop
         self.handle: Handler = _not_found  # set before `accept_on`
         self.limits = limits
-        self.connections: set[Connection] = set()
+        self.counters = counters or Counters.private()
+        self.connections: set[Guest] = set()
+        self.call: Call = _not_known  # a gRPC call: its method, its exchange, its reply
         self.requests = 0
         self.refused = 0  # 4xx
         self.errors = 0  # 5xx
@@ -45,7 +65,11 @@ class HttpServer:
         self.empty = asyncio.Event()
         self._log = log
         self._logged = 0
-        self._socket: socket.socket | None = None
+        self._instance = secrets.token_hex(4).encode()
+        self._ids = itertools.count(1)
+        self.held_bytes = 0  # of bodies that aren't complete yet
+        self.passed_on = 0  # requests that another replica answered
+        self._sockets: list[socket.socket] = []
         self._draining_since: float | None = None
         self._drain_idle_s = 0.0
         self._shed = 0
@@ -55,54 +79,55 @@ class HttpServer:
     # accepting
 
     def accept_on(self, listening: socket.socket) -> None:
-        """Take connections from a socket that other processes listen on as well."""
-        self._socket = listening
-        self.loop.add_reader(listening.fileno(), self._accept)
+        """Take connections from a socket that other processes listen on as well. There
+        may be several; what comes over a Unix socket is internal."""
+        self._sockets.append(listening)
+        self.loop.add_reader(listening.fileno(), self._accept, listening)
 
-    def _accept(self) -> None:
-        listening = self._socket
-        if listening is None:
+    def _accept(self, listening: socket.socket) -> None:
+        if listening not in self._sockets:
             return
+        internal = listening.family == socket.AF_UNIX
         for _ in range(_ACCEPTS_A_TURN):
             if len(self.connections) + len(self._making) >= self.limits.connections:
-                self._rest(0.05)
+                self._rest(listening, 0.05)
                 return
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:  # no descriptors, no memory: the kernel's queue keeps them
-                self._rest(0.1)
+                self._rest(listening, 0.1)
                 return
             accepted.setblocking(False)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self.loop.create_task(self._connect(accepted))
+            if not internal:
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = self.loop.create_task(self._connect(accepted, internal=internal))
             self._making.add(task)
             task.add_done_callback(self._making.discard)
 
-    async def _connect(self, accepted: socket.socket) -> None:
+    async def _connect(self, accepted: socket.socket, *, internal: bool) -> None:
         try:
-            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
+            await self.loop.connect_accepted_socket(
+                lambda: Connection(self, internal=internal), accepted
+            )
         except OSError:  # gone before it was served
             accepted.close()
 
-    def _rest(self, seconds: float) -> None:
-        listening = self._socket
-        if listening is None:
-            return
+    def _rest(self, listening: socket.socket, seconds: float) -> None:
         self.loop.remove_reader(listening.fileno())
 
         def again() -> None:
-            if self._socket is listening:
-                self.loop.add_reader(listening.fileno(), self._accept)
+            if listening in self._sockets:
+                self.loop.add_reader(listening.fileno(), self._accept, listening)
 
         self.loop.call_later(seconds, again)
 
     def stop_accepting(self) -> None:
-        """Leave the listening socket to the others; what waits in it stays there. Only
-        this process's descriptor is closed: `shutdown` would end the socket for all."""
-        listening, self._socket = self._socket, None
-        if listening is not None:
+        """Leave the listening sockets to the others; what waits in them stays there. Only
+        this process's descriptors are closed: `shutdown` would end the sockets for all."""
+        sockets, self._sockets = self._sockets, []
+        for listening in sockets:
             self.loop.remove_reader(listening.fileno())
             listening.close()
 
@@ -147,7 +172,7 @@ class HttpServer:
             return True
         return False
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: Guest) -> None:
         self.connections.discard(connection)
         self._check_empty()
 
@@ -157,34 +182,68 @@ class HttpServer:
 
     # bookkeeping
 
+    def began(self) -> None:
+        """A request is here as a whole, or is refused before."""
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        self.counters.set(IN_FLIGHT, self.in_flight)
+
+    def abandoned(self) -> None:
+        """Its client is gone: nobody waits for the answer."""
+        self.in_flight -= 1
+        self.counters.set(IN_FLIGHT, self.in_flight)
+
     def count(self, exchange: Exchange) -> None:
         """Counters always; a log line only for what went wrong."""
         self.in_flight -= 1
-        self.requests += 1
-        status = exchange.response[0] if exchange.response else 0
-        if status < 400:
+        counters = self.counters
+        counters.set(IN_FLIGHT, self.in_flight)
+        status, body, _ = exchange.response or (0, b"", b"")
+        if exchange.quiet:
             return
+        self.requests += 1
+        spent = perf_counter() - exchange.started
+        if exchange.copy:
+            counters.copied(status, spent)
+        else:
+            counters.answered(status, spent, len(exchange.body), len(body))
+        if status < 400:
+            if b"x-request-id" in exchange.headers:
+                exchange.mark += _ID % self._id(exchange)
+            return
+        request_id = self._id(exchange)
+        exchange.mark += _ID % request_id
         if status < 500:
             self.refused += 1
         else:
             self.errors += 1
         self._logged += 1
         if self._logged <= _LOGGED_A_SECOND:
-            request_id = exchange.headers.get(b"x-request-id", b"").decode("latin-1")
             self._log(
                 {
-                    "request_id": request_id[:128],
+                    "request_id": request_id.decode("latin-1"),
                     "method": exchange.method.decode("latin-1"),
                     "path": exchange.path.decode("latin-1")[:256],
                     "status": status,
-                    "ms": round((self.loop.time() - exchange.started) * 1000, 2),
+                    "ms": round(spent * 1000, 2),
                     "rows": exchange.rows,
                 }
             )
 
+    def _id(self, exchange: Exchange) -> bytes:
+        """The client's, else one of ours: only what goes wrong gets one of those, since
+        only that is in the log."""
+        given = exchange.headers.get(b"x-request-id")
+        if given is None:
+            given = b"%s-%d" % (self._instance, next(self._ids))
+            exchange.headers[b"x-request-id"] = given
+        return given[:_ID_BYTES]
+
     def broke(self, exchange: Exchange, error: Exception) -> None:
         """A fault of ours: say so, and leave the trace in the log."""
-        self._log({"error": "".join(traceback.format_exception(error))[-4000:]})
+        request_id = self._id(exchange).decode("latin-1")
+        trace = "".join(traceback.format_exception(error))[-4000:]
+        self._log({"request_id": request_id, "error": trace})
         if exchange.response is None:
             exchange.refuse(Refusal(500, f"The replica failed: {type(error).__name__}."))
 

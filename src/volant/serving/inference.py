@@ -1,36 +1,51 @@
 """Load a model, prove its files, predict.
 
-A native model is a pickle: it is loaded only if its bytes have the SHA-256 that the
-registry stored, and only those very bytes are loaded.
+`load` is the only door to a loaded model; what predicts lies in `runtimes`, one module
+for each kind. A pickle is loaded only if its bytes have the SHA-256 that the registry
+stored, and the registry takes none that this platform didn't make, unless an admin vouched
+for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import pickle
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime as ort
 import orjson
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from volant.errors import Conflict, InvalidInput, NotFound, VolantError
-from volant.serving.description import Description, Tensor, read_description
-from volant.serving.oip import OIP_TYPE, Answer, Array, parse
+from volant.errors import EXTRAS, InvalidInput, MissingExtra, VolantError
+from volant.serving.datatypes import DTYPE, Array
+from volant.serving.description import OIP_TYPE, Description, Tensor, read_description
+from volant.serving.model_files import ModelFiles
+from volant.serving.oip import parse
+from volant.serving.query import Answer
 from volant.serving.refusal import Refusal
 
 DESCRIPTION_FILE = "volant.json"
 EXAMPLE_FILE = "input_example.json"
 
+# kind → the module of `volant.serving.runtimes` that has its `open_model`
+_RUNTIMES = {
+    "onnx": "onnx",
+    "native": "sklearn",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+    "mlflow": "mlflow",
+    "torch": "torch",
+    "transformers": "transformers",
+    "code": "code",
+}
+
 
 class Model(Protocol):
     """A loaded model. `predict` takes arrays [n, columns] aligned to
-    `description.tensors`."""
+    `description.tensors`, or N-D arrays aligned to `description.inputs`; its answer is
+    aligned to `description.outputs`."""
 
     description: Description
 
@@ -42,17 +57,15 @@ def load(folder: Path, files: Mapping[str, str]) -> Model:
     path), warmed with one prediction.
 
     Raises `NotFound` for a missing file, `Conflict` for an altered or unregistered one,
-    `InvalidInput` when the model can't be loaded or doesn't answer.
+    `MissingExtra` when its library isn't here, `InvalidInput` when the model can't be
+    loaded or doesn't answer.
     """
-    description = read_description(_parsed(_proven(folder, DESCRIPTION_FILE, files)))
-    body = _proven(folder, description.file, files)
+    proven = ModelFiles(folder, files)
+    body = _parsed(proven.read(DESCRIPTION_FILE))
+    description = read_description(body)
     try:
-        model: Model = (
-            _native(folder, body, description, files)
-            if description.kind == "native"
-            else OnnxModel(body, description)
-        )
-        _rehearse(model, folder, files)
+        model = open_model(proven, description, body.get("runtime") or {})
+        _rehearse(model, proven)
     except VolantError:
         raise
     except Exception as error:
@@ -65,18 +78,47 @@ def load(folder: Path, files: Mapping[str, str]) -> Model:
     return model
 
 
-def _rehearse(model: Model, folder: Path, files: Mapping[str, str]) -> None:
+def open_model(files: ModelFiles, description: Description, runtime: Mapping[str, Any]) -> Model:
+    """The model as its kind's runtime opens it, without a first prediction. `runtime` is
+    that part of `volant.json`. Raises what the runtime's library raises."""
+    name = _RUNTIMES.get(description.kind)
+    if name is None:
+        raise InvalidInput(
+            f"This Volant has no runtime {description.kind!r}.",
+            f"Update Volant; this one knows {', '.join(_RUNTIMES)}.",
+        )
+    # Byte code beside a model's own modules would be files that nobody registered.
+    sys.dont_write_bytecode = True
+    try:
+        module = importlib.import_module(f"volant.serving.runtimes.{name}")
+        return module.open_model(files, description, runtime)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing)
+        if extra is None:
+            raise
+        raise MissingExtra(missing, extra) from error
+
+
+def _rehearse(model: Model, files: ModelFiles) -> None:
     """Predict once before any client does: the registered example, which must succeed,
     or else zeros, whose values a model may refuse."""
     description = model.description
-    if EXAMPLE_FILE in files:
-        example = _parsed(_proven(folder, EXAMPLE_FILE, files))
-        answer = model.predict(parse(_as_request(example, description), description).feeds)
-        if len(answer.labels) != 1:
-            raise ValueError(f"one row got {len(answer.labels)} predictions")
+    if EXAMPLE_FILE in files.files:
+        example = _parsed(files.read(EXAMPLE_FILE))
+        answer = model.predict(example_feeds(example, description))
+        if description.columns and len(answer.outputs[0]) != 1:
+            raise ValueError(f"one row got {len(answer.outputs[0])} predictions")
         return
     with contextlib.suppress(Refusal):
         model.predict(sample(description))
+
+
+def example_feeds(example: Mapping[str, Any], description: Description) -> tuple[Array, ...]:
+    """An example as arrays: a request of the protocol as it is, or the first row of
+    MLflow's input example."""
+    request = orjson.dumps(example) if "inputs" in example else _as_request(example, description)
+    return parse(request, description).feeds
 
 
 def _as_request(example: Mapping[str, Any], description: Description) -> bytes:
@@ -90,7 +132,16 @@ def _as_request(example: Mapping[str, Any], description: Description) -> bytes:
 
 
 def sample(description: Description) -> tuple[Array, ...]:
-    """One row of zeros and missing texts, aligned to the tensors."""
+    """One row of zeros and missing texts, aligned to the tensors or inputs."""
+    if description.inputs:
+        return tuple(
+            np.full(
+                [1 if size < 0 else size for size in tensor.shape],
+                "" if tensor.datatype == "BYTES" else 0,
+                dtype=DTYPE[tensor.datatype],
+            )
+            for tensor in description.inputs
+        )
     return tuple(_zeros(tensor) for tensor in description.tensors)
 
 
@@ -101,32 +152,6 @@ def _zeros(tensor: Tensor) -> Array:
     return np.zeros(shape, dtype=tensor.dtype)
 
 
-def _proven(folder: Path, name: str, files: Mapping[str, str]) -> bytes:
-    expected = files.get(name)
-    if expected is None:
-        raise Conflict(
-            f"{name} isn't among the registered files of this model version.",
-            "Register the model again.",
-            code="model_files",
-        )
-    try:
-        body = (folder / name).read_bytes()
-    except OSError as error:
-        raise NotFound(
-            f"{name} of the model can't be read: {error.strerror}.",
-            "Restore the artifact store, or deploy another version.",
-            code="model_files",
-        ) from error
-    found = hashlib.sha256(body).hexdigest()
-    if found != expected:
-        raise Conflict(
-            f"{name} was altered: its SHA-256 is {found}, registered was {expected}.",
-            "Restore the file from a backup, or deploy another version.",
-            code="model_files",
-        )
-    return body
-
-
 def _parsed(body: bytes) -> Mapping[str, Any]:
     try:
         return orjson.loads(body)
@@ -134,103 +159,3 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
         raise InvalidInput(
             f"A file of the model isn't JSON: {error}.", "Register the model again."
         ) from error
-
-
-class OnnxModel:
-    """ONNX Runtime on one thread: replicas are the way to more cores."""
-
-    def __init__(self, body: bytes, description: Description) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = ort.InferenceSession(body, options, providers=["CPUExecutionProvider"])
-        self.description = description
-        self._inputs = [tensor.name for tensor in description.tensors]
-        self._outputs = [description.label]
-        if description.probabilities is not None:
-            self._outputs.append(description.probabilities)
-        self._kind = _label_kind(description)
-
-    def predict(self, feeds: Sequence[Array]) -> Answer:
-        """Raises whatever ONNX Runtime raises; `Refusal` for values it can't take."""
-        try:
-            out = self._session.run(self._outputs, dict(zip(self._inputs, feeds, strict=True)))
-        except InvalidArgument as error:
-            raise Refusal(400, f"The model can't take these values: {error}") from None
-        labels = np.asarray(out[0]).reshape(-1)
-        if self._kind is not str or labels.dtype != object:  # else they are texts already
-            labels = _cast(labels, self._kind)
-        if len(out) == 1:
-            return Answer(labels)
-        # Sums of float32 votes may leave [0, 1] by a millionth.
-        return Answer(labels, np.clip(np.asarray(out[1]), 0.0, 1.0))
-
-
-class NativeModel:
-    """A fitted scikit-learn pipeline; only for models that ONNX can't hold."""
-
-    def __init__(self, pipeline: Any, description: Description) -> None:
-        self.description = description
-        self._kind = _label_kind(description)
-        self._names = [column.name for column in description.columns]
-        steps = getattr(pipeline, "steps", None)
-        first = steps[0][1] if steps else None
-        # Volant's own first step takes columns by name and brings them into the form
-        # that the rest was fitted on; anything else gets a plain matrix.
-        self._by_name = all(hasattr(first, name) for name in ("names", "types", "form"))
-        self._prepare = pipeline[:-1].transform if steps and len(steps) > 1 else None
-        self._estimator = steps[-1][1] if steps and self._prepare else pipeline
-
-    def predict(self, feeds: Sequence[Array]) -> Answer:
-        """Raises `Refusal` (400) when the model refuses the values (`ValueError`)."""
-        try:
-            table = self._table(feeds)
-            if self._prepare is not None:
-                table = self._prepare(table)
-            labels = np.asarray(self._estimator.predict(table)).reshape(-1)
-            probabilities = (
-                np.asarray(self._estimator.predict_proba(table))
-                if self.description.probabilities is not None
-                else None
-            )
-        except ValueError as error:
-            raise Refusal(400, f"The model can't take these values: {error}") from None
-        return Answer(_cast(labels, self._kind), probabilities)
-
-    def _table(self, feeds: Sequence[Array]) -> Any:
-        if self._by_name:
-            return {name: f[:, 0] for name, f in zip(self._names, feeds, strict=True)}
-        if all(feed.dtype != object for feed in feeds):
-            return np.concatenate(feeds, axis=1)
-        return np.concatenate([feed.astype(object) for feed in feeds], axis=1)
-
-
-def _native(
-    folder: Path, body: bytes, description: Description, files: Mapping[str, str]
-) -> NativeModel:
-    """`body` was proven by the caller; the user's modules beside it are proven here."""
-    code = folder / "code"
-    if code.is_dir():
-        for file in sorted(code.rglob("*.py")):
-            _proven(folder, file.relative_to(folder).as_posix(), files)
-        sys.path.insert(0, str(code))
-    return NativeModel(pickle.loads(body), description)  # noqa: S301  proven by SHA-256
-
-
-def _label_kind(description: Description) -> type | None:
-    """The Python type of the prediction; None for numbers as they are."""
-    kinds: dict[str, type] = {"boolean": bool, "integer": int, "string": str}
-    return kinds.get(description.prediction)
-
-
-def _cast(labels: Array, kind: type | None) -> Array:
-    if kind is None:
-        return labels
-    if kind is bool:
-        if labels.dtype == object or labels.dtype.kind in "US":
-            return np.array([str(v).lower() in ("true", "1") for v in labels.tolist()])
-        return labels.astype(np.bool_)
-    if kind is int:
-        return labels.astype(np.int64, copy=False)
-    return np.array([str(v) for v in labels.tolist()], dtype=object)

@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from volant.domain.deployment import ReplicaView
+from volant.serving.board import Place
+from volant.serving.door import DoorName
 
 
 class ReplicaState(StrEnum):
     STARTING = "starting"  # loads its model
-    READY = "ready"  # loaded; told to accept or not, see `accepting`
+    READY = "ready"  # loaded; told to accept or not, see `doors`
     DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """All that a replica of one revision is started with."""
+    """All that a replica of one revision is started with. `profile` names the zygote
+    that it is forked from: what its runtime imports."""
 
     deployment: str
     revision: int
@@ -32,6 +35,7 @@ class ServedVersion:
     version: int
     model_dir: Path
     files: Mapping[str, str]
+    profile: str = "serve"
 
 
 class ReplicaHandle:
@@ -47,7 +51,8 @@ class ReplicaHandle:
         self.pid = pid
         self.channel = channel
         self.state = ReplicaState.STARTING
-        self.accepting = False
+        self.doors: set[str] = set()  # where it was told to accept
+        self.traffic: Mapping[str, Any] | None = None  # the last table it was told
         self.started = now
         self.ready_at: float | None = None
         self.draining_since: float | None = None
@@ -56,12 +61,25 @@ class ReplicaHandle:
         self.error: str | None = None
         self.requests = 0
         self.errors = 0
+        self.passed_on = 0  # requests that another revision answered for it
+        self.routes: dict[str, Mapping[str, Any]] = {}  # its counts for other revisions
         self.in_flight = 0
         self.peak_in_flight = 0
         self.connections = 0
         self.memory_bytes = 0
+        self.place: Place | None = None  # its row of the deployment's counters
         self._rest = b""
         channel.setblocking(False)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether it takes connections, or will as soon as it is ready."""
+        return bool(self.doors)
+
+    @property
+    def spare(self) -> bool:
+        """Whether it only waits for its turn."""
+        return not self.doors and self.state is ReplicaState.READY
 
     @property
     def leaving(self) -> bool:
@@ -83,11 +101,26 @@ class ReplicaHandle:
         with contextlib.suppress(OSError):
             self.channel.send(json.dumps(message).encode() + b"\n")
 
-    def accept(self) -> None:
-        """Let it take connections, now or as soon as it is ready."""
-        if not self.accepting:
-            self.accepting = True
+    def accept(self, door: DoorName, listening: socket.socket) -> None:
+        """Let it take connections there, now or as soon as it is ready. The public
+        socket came with its fork; the internal one goes along with the message."""
+        if door in self.doors or self.leaving:
+            return
+        if door == "public":
             self.tell({"type": "accept"})
+        else:
+            line = json.dumps({"type": "accept", "on": door}).encode() + b"\n"
+            try:
+                socket.send_fds(self.channel, [line], [listening.fileno()])
+            except OSError:
+                return  # full or gone: asked again at the next step, or seen as ended
+        self.doors.add(door)
+
+    def route(self, traffic: Mapping[str, Any] | None) -> None:
+        """Tell it the table of the other revisions, if it doesn't know it."""
+        if traffic != self.traffic:
+            self.traffic = traffic
+            self.tell({"type": "traffic", **(traffic or {"routes": [], "sticky": None})})
 
     def drain(self, now: float, idle_s: float | None = None) -> None:
         """Ask it to leave; again with another `idle_s` is fine."""
@@ -97,7 +130,7 @@ class ReplicaHandle:
         self.tell(message)
         if not self.leaving:
             self.state = ReplicaState.DRAINING
-            self.accepting = False
+            self.doors = set()
             self.draining_since = now
 
     def signal(self, number: signal.Signals) -> None:
@@ -114,7 +147,8 @@ class ReplicaHandle:
         self.peak_in_flight = int(message.get("peak_in_flight", self.in_flight))
         self.connections = int(message.get("connections", 0))
         self.memory_bytes = int(message.get("memory_bytes", 0))
-        if new or self.in_flight:
+        passed_on, self.passed_on = self.passed_on, int(message.get("passed_on", 0))
+        if new or self.in_flight or passed_on != self.passed_on:
             self.last_request = now - float(message.get("last_request_age_s", 0.0))
         return new
 
@@ -123,7 +157,7 @@ class ReplicaHandle:
             deployment=self.version.deployment,
             revision=self.version.revision,
             pid=self.pid,
-            state=self.state.value,
+            state="spare" if self.spare else self.state.value,
             age_s=round(now - self.started, 3),
             memory_bytes=self.memory_bytes,
             requests=self.requests,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.serving.limits import BatchLimits
+from volant.serving.prediction_log import LogOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Assignment:
     files: Mapping[str, str]
     token_sha256: frozenset[str] | None
     batch: BatchLimits
+    traffic: Mapping[str, Any] | None = None  # other revisions; see `traffic.Traffic`
+    counters: Mapping[str, Any] | None = None  # its row of the deployment's; see `Counters.of`
+    log_file: Path | None = None  # where its standard error leads
+    log: LogOrder | None = None  # None: predictions aren't logged
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Assignment:
@@ -41,4 +46,8 @@ class Assignment:
                 queue_rows=int(spec.get("max_queue_rows") or default.queue_rows),
                 batch_rows=int(spec.get("max_batch_rows") or default.batch_rows),
             ),
+            counters=spec.get("counters"),
+            log_file=Path(spec["log_file"]) if spec.get("log_file") else None,
+            traffic=spec.get("traffic"),
+            log=LogOrder.from_spec(spec.get("log")),
         )

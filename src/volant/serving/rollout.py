@@ -1,34 +1,81 @@
 """From a requested revision to a live one: the records' side.
 
+    pending ─ ready ─ (shadow) ─ (canary 10 %, 50 %, …) ─ live ─ retired
+       └────────┴─────────┴────── failed or aborted
+
 `turn` reads the records and moves each deployment by at most one step. It is called
-again and again, also after a crash, so every step is guarded: what is stored already
-isn't stored twice.
+again and again, also after a crash, so every step is one guarded transaction: what is
+stored already isn't stored twice. What a revision counted before this process began is
+unknown to it, so a step that a crash interrupts bakes again from its beginning.
+
+The newest revision wins: once it is ready, older ones that aren't live are aborted.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
 
-from volant.domain.decision import Decision, DecisionKind, Outcome
-from volant.domain.deployment import Deployment, Revision, RevisionStatus
-from volant.domain.event import DEPLOYMENT_ACTIVATED, DEPLOYMENT_FAILED, Event
+from volant.domain.decision import DecisionKind, Outcome
+from volant.domain.deployment import (
+    OPEN,
+    ROLLING,
+    WAITING,
+    Deployment,
+    Revision,
+    RevisionStatus,
+)
+from volant.domain.event import (
+    DEPLOYMENT_ABORTED,
+    DEPLOYMENT_ACTIVATED,
+    DEPLOYMENT_ADVANCED,
+    DEPLOYMENT_FAILED,
+    DEPLOYMENT_REVERTED,
+    DEPLOYMENT_SETTLED,
+)
 from volant.domain.model import ModelVersion
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
-from volant.ports.records import DecisionRecords, DeploymentRecords, RevisionRecords
-from volant.serving.fleet import Fleet
+from volant.ports.records import DeploymentRecords, RevisionRecords
+from volant.serving.desired import Desired, Mode, Other
+from volant.serving.judgement import Counted, Judgement, judge
+from volant.serving.previous import brought_back, previous
 from volant.serving.replica_handle import ServedVersion
-from volant.serving.served import Desired
+from volant.serving.stages import stages
+from volant.serving.told import ahead, going, named, serves_on, share, told
 
 Models = Callable[[str, int], ModelVersion]
 
-_OPEN = (RevisionStatus.PENDING, RevisionStatus.READY)
 _LASTING = (NotFound, Conflict, InvalidInput)  # the same again would fail again
+_MODES: dict[RevisionStatus, Mode] = {
+    RevisionStatus.CANARY: "canary",
+    RevisionStatus.SHADOW: "shadow",
+}
+
+
+class Snapshot(Protocol):
+    """What a revision counted since its counters began."""
+
+    def since(self, earlier: Any) -> Counted: ...
+
+
+class Fleet(Protocol):
+    """The parts of `serving.fleet.Fleet` that the rollout needs."""
+
+    def desire(self, desired: Sequence[Desired], tokens: frozenset[str] | None) -> None: ...
+
+    def prepare(self, version: ServedVersion) -> None: ...
+
+    def abandon(self, deployment: str, revision: int) -> None: ...
+
+    def switch(self, deployment: str, revision: int) -> None: ...
+
+    def measure(self, deployment: str, revision: int) -> Snapshot: ...
 
 
 class Outcomes:
@@ -61,7 +108,6 @@ class Rollout:
         *,
         deployments: DeploymentRecords,
         revisions: RevisionRecords,
-        decisions: DecisionRecords,
         artifacts: Artifacts,
         models: Models,
         clock: Clock,
@@ -71,7 +117,6 @@ class Rollout:
     ) -> None:
         self._deployments = deployments
         self._revisions = revisions
-        self._decisions = decisions
         self._artifacts = artifacts
         self._models = models
         self._clock = clock
@@ -79,45 +124,81 @@ class Rollout:
         self._outcomes = outcomes
         self._tokens = tokens
         self._known: dict[tuple[str, int], ServedVersion] = {}
+        self._baking: dict[tuple[str, int], tuple[datetime | None, datetime, Snapshot]] = {}
 
     def turn(self) -> int:
         """One pass over all deployments; returns how many there are. Raises what the
         records raise; the next turn tries again."""
-        deployments = self._deployments.list()
-        tokens = self._tokens()
-        self._fleet.desire(
-            [self._desired(d) for d in deployments],
-            None if tokens is None else frozenset(tokens),
-        )
-        for deployment in deployments:
-            waiting = self._oldest_open(deployment.name)
-            if waiting is not None:
-                self._advance(deployment, waiting)
+        deployments, active = self._look()
+        moved = [self._step(d, active.get(d.name, [])) for d in deployments]
+        if any(moved):  # who answers has changed: tell the fleet now, not at the next turn
+            self._look()
         return len(deployments)
 
-    def _desired(self, deployment: Deployment) -> Desired:
+    # what the fleet shall do
+
+    def _look(self) -> tuple[Sequence[Deployment], Mapping[str, list[Revision]]]:
+        deployments = self._deployments.list()
+        active: dict[str, list[Revision]] = {}
+        for revision in self._revisions.active():
+            active.setdefault(revision.deployment, []).append(revision)
+        tokens = self._tokens()
+        wanted = [self._desired(d, active.get(d.name, [])) for d in deployments]
+        self._fleet.desire(wanted, None if tokens is None else frozenset(tokens))
+        return deployments, active
+
+    def _desired(self, deployment: Deployment, active: Sequence[Revision]) -> Desired:
         live, problem = None, None
-        if deployment.live_revision is not None:
+        others: list[Other] = []
+        rolling = _first(active, ROLLING)
+        for revision in active:
             try:
-                live = self._version(
-                    deployment, self._live_revision(deployment, deployment.live_revision)
-                )
+                if revision.status is RevisionStatus.LIVE:
+                    live = self._version(deployment, revision)
+                elif revision is rolling:
+                    version = self._version(deployment, revision)
+                    others.append(Other(version, revision.percent or 0.0, _MODES[revision.status]))
             except _LASTING as error:
-                problem = f"Revision {deployment.live_revision} can't be started. {error}"
+                if revision is not rolling:
+                    problem = f"Revision {revision.number} can't be started. {error}"
+        others += self._held(deployment, {r.model_version for r in active if r.status in _SERVING})
+        numbers = {r.number for r in active} | {o.version.revision for o in others}
+        self._known = {
+            key: version
+            for key, version in self._known.items()
+            if key[0] != deployment.name or key[1] in numbers
+        }
         return Desired(
-            deployment.name, deployment.host, deployment.port, deployment.replicas, live, problem
+            name=deployment.name,
+            host=deployment.host,
+            port=deployment.port,
+            replicas=deployment.replicas,
+            live=live,
+            problem=problem,
+            others=tuple(others),
+            sticky=rolling.rollout.sticky if rolling and rolling.rollout else None,
+            log=deployment.settings.log,
         )
 
-    def _live_revision(self, deployment: Deployment, number: int) -> Revision | int:
-        return (
-            number
-            if (deployment.name, number) in self._known
-            else self._revisions.get(deployment.name, number)
-        )
+    def _held(self, deployment: Deployment, served: set[int]) -> list[Other]:
+        """Versions that were live before, still reachable by their number."""
+        keep = deployment.settings.keep
+        if not keep:
+            return []
+        found: list[Other] = []
+        for revision in self._revisions.retired(deployment.name, keep * 4):
+            if len(found) == keep:
+                break
+            if revision.model_version in served:
+                continue
+            served.add(revision.model_version)
+            try:
+                found.append(Other(self._version(deployment, revision), 0.0, "held"))
+            except _LASTING:
+                continue  # its files are gone: it isn't promised
+        return found
 
-    def _version(self, deployment: Deployment, revision: Revision | int) -> ServedVersion:
-        if isinstance(revision, int):
-            return self._known[deployment.name, revision]
+    def _version(self, deployment: Deployment, revision: Revision) -> ServedVersion:
         known = self._known.get((deployment.name, revision.number))
         if known is not None:
             return known
@@ -129,128 +210,258 @@ class Rollout:
             version=revision.model_version,
             model_dir=self._artifacts.local_path(revision.model_uri),
             files=dict(model.files),
+            profile=_profile(model),
         )
         self._known[deployment.name, revision.number] = version
         return version
 
-    def _oldest_open(self, deployment: str) -> Revision | None:
-        """Revisions are rolled out one after the other, in the order of their asking."""
-        found: Revision | None = None
-        cursor: str | None = None
-        while True:
-            page, cursor = self._revisions.page(deployment, 20, cursor)
-            opened = [r for r in page if r.status in _OPEN]
-            found = min(opened, key=lambda r: r.number) if opened else found
-            # Older pages matter only while each one still held an open revision.
-            if not opened or cursor is None:
-                return found
+    # steps
 
-    def _advance(self, deployment: Deployment, revision: Revision) -> None:
+    def _step(self, deployment: Deployment, active: Sequence[Revision]) -> bool:
+        """Whether it changed who answers."""
+        waiting = _last(active, WAITING)
+        if waiting is not None and self._candidate(deployment, waiting, active):
+            return True
+        rolling = _first(active, ROLLING)
+        if rolling is not None:
+            return self._bake(deployment, rolling)
+        live = _first(active, {RevisionStatus.LIVE})
+        if live is not None and live.since is not None:
+            return self._prove(deployment, live)
+        return False
+
+    def _candidate(
+        self, deployment: Deployment, revision: Revision, active: Sequence[Revision]
+    ) -> bool:
         try:
             version = self._version(deployment, revision)
         except _LASTING as error:
             self._fail(deployment, revision, str(error))
-            return
+            return False
         decided, problem = self._outcomes.take(deployment.name, revision.number)
         if not decided:
             self._fleet.prepare(version)
-        elif problem is not None:
+            return False
+        if problem is not None:
             self._fail(deployment, revision, problem)
-        else:
-            self._activate(deployment, revision)
-
-    def _activate(self, deployment: Deployment, revision: Revision) -> None:
+            return False
         crash_point("deploy.ready")
+        if revision.status is RevisionStatus.PENDING:
+            self._revisions.move(revision, RevisionStatus.READY.value)
+            revision = replace(revision, status=RevisionStatus.READY)
+        for older in active:
+            if older.status in OPEN and older.number < revision.number:
+                why = f"{named(deployment, revision)} was asked for after it"
+                self._abort(deployment, older, f"{why} and takes its place.")
+        self._advance(deployment, revision, 0, None)
+        return True
+
+    def _advance(
+        self, deployment: Deployment, revision: Revision, step: int, seen: Judgement | None
+    ) -> None:
+        """To the step of its rollout, or live after the last one. The first revision of a
+        deployment has nobody to share with."""
+        spec = revision.rollout
+        every = stages(spec) if spec and deployment.live_revision is not None else ()
+        if spec is None or step >= len(every):
+            self._activate(deployment, revision, seen)
+            return
+        stage, now = every[step], self._clock.now()
+        to = replace(revision, status=stage.status, step=step, percent=stage.percent, since=now)
+        began = "loaded its model and" if seen is None else "did well and"
+        reason = f"{named(deployment, revision)} {began} {share(stage)} {ahead(spec, step)}."
+        decision, event = told(
+            deployment,
+            revision,
+            Outcome.ADVANCED,
+            DEPLOYMENT_ADVANCED,
+            reason=reason,
+            now=now,
+            rules=seen.rules if seen else (),
+            details={"percent": stage.percent, "mode": stage.status.value, "step": step},
+            part=str(step),
+        )
+        before = self._fleet.measure(deployment.name, revision.number)
+        if self._revisions.roll(revision, to, event, decision):
+            self._baking[deployment.name, revision.number] = (now, now, before)
+        crash_point("rollout.advanced")
+        self._outcomes.forget(deployment.name, revision.number)
+
+    def _activate(self, deployment: Deployment, revision: Revision, seen: Judgement | None) -> None:
         name, number = deployment.name, revision.number
+        bakes = revision.rollout is not None and deployment.live_revision is not None
+        over = (
+            f" over from version {deployment.live_version}."
+            if deployment.live_version is not None
+            else "."
+        )
+        began = "loaded its model and" if seen is None else "did well and"
+        reason = f"{named(deployment, revision)} {began} takes the traffic{over}"
+        decision, event = told(
+            deployment,
+            revision,
+            Outcome.ACTIVATED,
+            DEPLOYMENT_ACTIVATED,
+            reason=reason,
+            now=self._clock.now(),
+            rules=seen.rules if seen else (),
+        )
         try:
-            if revision.status is RevisionStatus.PENDING:
-                self._revisions.move(revision, RevisionStatus.READY.value)
-            ready = replace(revision, status=RevisionStatus.READY)
-            reason = (
-                f"Revision {number} (version {revision.model_version} of {deployment.model}) "
-                f"loaded its model and takes the traffic"
-                + (
-                    f" over from version {deployment.live_version}."
-                    if deployment.live_version is not None
-                    else "."
-                )
-            )
-            decision = self._decision(deployment, revision, Outcome.ACTIVATED, reason)
-            event = self._event(deployment, revision, DEPLOYMENT_ACTIVATED, reason)
-            self._revisions.activate(ready, event, decision)
+            before = self._fleet.measure(name, number)
+            if self._revisions.activate(revision, event, decision, bakes=bakes) and bakes:
+                self._baking[name, number] = (decision.time, decision.time, before)
         except _LASTING as error:
             self._fail(deployment, revision, f"It couldn't go live: {error}")
             return
         crash_point("deploy.activated")
         self._fleet.switch(name, number)
         self._outcomes.forget(name, number)
-        self._known = {k: v for k, v in self._known.items() if k[0] != name or k[1] >= number}
+
+    def _bake(self, deployment: Deployment, revision: Revision) -> bool:
+        try:
+            self._version(deployment, revision)
+        except _LASTING as error:
+            self._abort(deployment, revision, f"It can't be started: {error}")
+            return True
+        spec = revision.rollout
+        if spec is None:  # what rolls has one; a row that somebody altered goes live
+            self._activate(deployment, revision, None)
+            return True
+        seen, over = self._seen(revision)
+        if seen.broken is not None:
+            crash_point("rollout.judged")
+            self._abort(deployment, revision, f"{_sentence(seen.broken)}", seen)
+            return True
+        if over:
+            self._advance(deployment, revision, (revision.step or 0) + 1, seen)
+        return over
+
+    def _seen(self, revision: Revision) -> tuple[Judgement, bool]:
+        """How it does in its present step, and whether the step is over."""
+        key, now = (revision.deployment, revision.number), self._clock.now()
+        counted = self._fleet.measure(*key)
+        known = self._baking.get(key)
+        if known is None or known[0] != revision.since:
+            known = self._baking[key] = (revision.since, now, counted)
+        _, began, before = known
+        spec = revision.rollout
+        assert spec is not None  # callers have looked
+        over = (now - began).total_seconds() >= spec.bake_s
+        return judge(spec, counted.since(before), at_end=over), over
+
+    def _prove(self, deployment: Deployment, revision: Revision) -> bool:
+        """The last bake, with all the traffic: after it the revision stays."""
+        if revision.rollout is None:
+            return False
+        seen, over = self._seen(revision)
+        if seen.broken is not None:
+            crash_point("rollout.judged")
+            return self._revert(deployment, revision, seen)
+        if not over:
+            return False
+        reason = f"{named(deployment, revision)} proved itself with all the traffic and stays."
+        decision, event = told(
+            deployment,
+            revision,
+            Outcome.SETTLED,
+            DEPLOYMENT_SETTLED,
+            reason=reason,
+            now=self._clock.now(),
+            rules=seen.rules,
+        )
+        self._revisions.settle(revision, event, decision)
+        self._baking.pop((deployment.name, revision.number), None)
+        return False
+
+    # ends
+
+    def _abort(
+        self, deployment: Deployment, revision: Revision, why: str, seen: Judgement | None = None
+    ) -> None:
+        was = f" {going(revision)}" if revision.status in ROLLING else " before it had traffic"
+        reason = f"{named(deployment, revision)} was given up{was}. {why}{serves_on(deployment)}"
+        decision, event = told(
+            deployment,
+            revision,
+            Outcome.ABORTED,
+            DEPLOYMENT_ABORTED,
+            reason=reason,
+            now=self._clock.now(),
+            kind=DecisionKind.ROLLBACK,
+            rules=seen.rules if seen else (),
+        )
+        self._revisions.end(revision, RevisionStatus.ABORTED.value, reason, event, decision)
+        crash_point("rollout.aborted")
+        self._let_go(deployment, revision)
+
+    def _revert(self, deployment: Deployment, revision: Revision, seen: Judgement) -> bool:
+        """All traffic back to the version before, as a new revision."""
+        now = self._clock.now()
+        target = previous(self._revisions, revision)
+        back = None if target is None else brought_back(target, f"revert-{revision.number}", now)
+        whither = f"Version {back.model_version} is brought back." if back else "None came before."
+        reason = (
+            f"{named(deployment, revision)} did badly with all the traffic. "
+            f"{_sentence(seen.broken or '')} {whither}"
+        )
+        decision, event = told(
+            deployment,
+            revision,
+            Outcome.REVERTED,
+            DEPLOYMENT_REVERTED,
+            reason=reason,
+            now=now,
+            kind=DecisionKind.ROLLBACK,
+            rules=seen.rules,
+            details={"to_version": back.model_version if back else None},
+        )
+        if back is None:
+            self._revisions.settle(revision, event, decision)
+        else:
+            self._revisions.revert(revision, back, event, decision)
+        crash_point("rollout.reverted")
+        self._baking.pop((deployment.name, revision.number), None)
+        return back is not None
 
     def _fail(self, deployment: Deployment, revision: Revision, problem: str) -> None:
-        kept = (
-            f" Version {deployment.live_version} serves on."
-            if deployment.live_version is not None
-            else ""
-        )
-        reason = (
-            f"Revision {revision.number} (version {revision.model_version} of "
-            f"{deployment.model}) can't serve: {problem}{kept}"
-        )
-        self._decisions.record(
-            self._decision(deployment, revision, Outcome.FAILED, reason),
-            self._event(deployment, revision, DEPLOYMENT_FAILED, reason),
+        reason = f"{named(deployment, revision)} can't serve: {problem}{serves_on(deployment)}"
+        decision, event = told(
+            deployment,
+            revision,
+            Outcome.FAILED,
+            DEPLOYMENT_FAILED,
+            reason=reason,
+            now=self._clock.now(),
         )
         current = self._revisions.get(deployment.name, revision.number)
-        if current.status in _OPEN:
-            self._revisions.move(current, RevisionStatus.FAILED.value, reason)
-        self._fleet.abandon(deployment.name, revision.number)
-        self._outcomes.forget(deployment.name, revision.number)
-        self._known.pop((deployment.name, revision.number), None)
+        if current.status in OPEN:
+            self._revisions.end(current, RevisionStatus.FAILED.value, reason, event, decision)
+        self._let_go(deployment, revision)
 
-    def _decision(
-        self, deployment: Deployment, revision: Revision, outcome: Outcome, reason: str
-    ) -> Decision:
-        return Decision(
-            id=f"deploy-{outcome.value}-{identity(revision)}",
-            kind=DecisionKind.DEPLOY,
-            subject=f"deployment/{deployment.name}",
-            outcome=outcome,
-            reason=reason,
-            time=self._clock.now(),
-            loop=deployment.name,
-            run_id=run_of(revision.key),
-            details=_facts(deployment, revision),
-        )
-
-    def _event(self, deployment: Deployment, revision: Revision, kind: str, reason: str) -> Event:
-        return Event(
-            id=f"evt-{kind.rpartition('.')[2]}-{identity(revision)}",
-            type=kind,
-            source="volant/serving",
-            subject=f"deployment/{deployment.name}",
-            time=self._clock.now(),
-            data={**_facts(deployment, revision), "reason": reason},
-        )
+    def _let_go(self, deployment: Deployment, revision: Revision) -> None:
+        key = (deployment.name, revision.number)
+        self._fleet.abandon(*key)
+        self._outcomes.forget(*key)
+        self._known.pop(key, None)
+        self._baking.pop(key, None)
 
 
-def _facts(deployment: Deployment, revision: Revision) -> dict[str, str | int | None]:
-    return {
-        "deployment": deployment.name,
-        "model": deployment.model,
-        "revision": revision.number,
-        "version": revision.model_version,
-        "previous_revision": deployment.live_revision,
-        "previous_version": deployment.live_version,
-        "run": run_of(revision.key),
-    }
+_SERVING = ROLLING | {RevisionStatus.LIVE}
 
 
-def identity(revision: Revision) -> str:
-    """Derived from the revision's key, so that deciding twice stores once."""
-    return hashlib.sha256(f"{revision.deployment}\n{revision.key}".encode()).hexdigest()[:20]
+def _first(active: Sequence[Revision], among: Any) -> Revision | None:
+    return next((r for r in active if r.status in among), None)
 
 
-def run_of(key: str) -> str | None:
-    """The run in a key `<run>:<step>`; None for a key that a person gave."""
-    run, colon, _ = key.partition(":")
-    return run if colon and run else None
+def _last(active: Sequence[Revision], among: Any) -> Revision | None:
+    return next((r for r in reversed(active) if r.status in among), None)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _profile(model: ModelVersion) -> str:
+    """The zygote whose imports the model's runtime needs."""
+    native = model.runtime.get("kind") == "native"
+    return str(model.runtime.get("profile") or ("serve-sklearn" if native else "serve"))

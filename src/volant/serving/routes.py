@@ -1,30 +1,69 @@
-"""The Open Inference Protocol's addresses, for one model version."""
+"""What a replica answers at which address: the Open Inference Protocol's V2 and V1, and
+Triton's model repository extension, for one model version."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 
 from volant import __version__
-from volant.serving.batching import Batcher
+from volant.serving import v1
+from volant.serving.answers import Formatter
+from volant.serving.batching import Batcher, Done, Work
+from volant.serving.binary import json_length
 from volant.serving.description import Description
-from volant.serving.http import Exchange
-from volant.serving.oip import Answer, Formatter, Query, metadata, parse
+from volant.serving.exchange import OCTETS, Exchange
+from volant.serving.inflate import inflated
+from volant.serving.limits import HttpLimits
+from volant.serving.metadata import config, index, metadata, statistics, v1_status
+from volant.serving.oip import parse
+from volant.serving.openapi import document
+from volant.serving.query import Answer, Query
 from volant.serving.refusal import Refusal, nearest, shown
 from volant.serving.replica_spec import Assignment
 
-Route = Callable[[Exchange], None]
+if TYPE_CHECKING:
+    from volant.serving.grpc_service import Methods
 
-_READ = (b"GET", b"HEAD")
-_JSON_TYPES = (b"application/json", b"text/json", b"text/plain", b"application/octet-stream")
+Handler = Callable[[Exchange], None]
+
+GRPC_PATH = b"/_volant/grpc/"
+"""Under it another replica asks a gRPC method, by its name alone."""
+
+READ = (b"GET", b"HEAD")
+POST = (b"POST",)
+_JSON = b"application/json"
+# A body that isn't JSON gets a 400 with the place in any case; these are what clients of
+# the protocols send with one that is. `curl -d` says that it sends a form.
+_TYPES = frozenset(
+    (
+        _JSON,
+        b"text/json",
+        b"text/plain",
+        b"application/octet-stream",
+        b"application/x-www-form-urlencoded",
+    )
+)
+EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers at one address. `guarded`: only who may predict may ask."""
+
+    handle: Handler
+    methods: tuple[bytes, ...]
+    guarded: bool = True
 
 
 class Service:
-    """Answers each exchange. `alive` and `ready` are open to anyone; the rest asks for
-    a token when the assignment has any."""
+    """Answers each exchange. Health checks are open to anyone; the rest asks for a token
+    when the assignment has any."""
 
     def __init__(
         self,
@@ -35,125 +74,279 @@ class Service:
         broke: Callable[[Exchange, Exception], None],
     ) -> None:
         self._assignment = assignment
-        self._model = model
+        self.model = model
         self._tokens = assignment.token_sha256
         self._batcher = batcher
-        self._ready = ready
-        self._broke = broke
+        self.ready = ready
+        self.broke = broke
         self._format = Formatter(assignment.model, assignment.version, model)
-        self._names = dict.fromkeys((assignment.model, assignment.deployment))
-        self._server = orjson.dumps(
-            {"name": "volant", "version": __version__, "extensions": list[str]()}
-        )
-        self._metadata = orjson.dumps(metadata(assignment.model, assignment.version, model))
-        self._reads: dict[bytes, tuple[Route, bool]] = {
-            b"/v2": (self._about_server, True),
-            b"/v2/health/live": (self._live, False),
-            b"/v2/health/ready": (self._readiness, False),
-        }
+        self.version = assignment.version
+        self.names = tuple(dict.fromkeys((assignment.model, assignment.deployment)))
+        self._limit = HttpLimits().body_bytes
+        self.unload: Callable[[], None] | None = None  # asks for no replicas, see `_unload`
+        self.failed = 0  # predictions
+        self._methods: Methods | None = None  # gRPC's, once one is asked
+        self.versions: tuple[str, ...] = ()
+        self._metadata = b""
+        self._routes: dict[bytes, Route] = {}
         self._infers: set[bytes] = set()
-        for name in self._names:
-            at = b"/v2/models/" + quote(name, safe="").encode()
-            for path in (at, at + b"/versions/" + assignment.version.encode()):
-                self._reads[path] = (self._about_model, True)
-                self._reads[path + b"/ready"] = (self._model_ready, True)
-                self._infers.add(path + b"/infer")
+        self.show_versions((assignment.version,))
+        self._lay_out()
+
+    def add(
+        self, path: str, handle: Handler, methods: tuple[bytes, ...] = READ, *, guarded: bool = True
+    ) -> None:
+        """Answer at `path` too."""
+        self._routes[path.encode()] = Route(handle, methods, guarded)
 
     def allow_tokens(self, sha256: Iterable[str] | None) -> None:
         """Only these may predict from now on; None lets anyone."""
         self._tokens = None if sha256 is None else frozenset(sha256)
 
+    def show_versions(self, versions: Sequence[str]) -> None:
+        """The versions that the deployment answers for, as the metadata tells them."""
+        self.versions = tuple(versions)
+        self._metadata = orjson.dumps(metadata(self._assignment.model, versions, self.model))
+
+    def _lay_out(self) -> None:
+        self.add("/", self._alive, guarded=False)
+        self.add("/v2", self._about_server)
+        self.add("/v2/health/live", self._live, guarded=False)
+        self.add("/v2/health/ready", self._readiness, guarded=False)
+        self.add("/v2/models", self._list)
+        self.add("/v2/models/stats", self._statistics)
+        self.add("/v2/repository/index", self._index, POST)
+        self.add("/v1/models", self._list)
+        self.add("/openapi.json", self._openapi)
+        for name in self.names:
+            quoted = quote(name, safe=SAFE)
+            self.add(f"/v2/repository/models/{quoted}/load", self._load, POST)
+            self.add(f"/v2/repository/models/{quoted}/unload", self._unload, POST)
+            for versioned in ("", f"/versions/{quote(self._assignment.version, safe=SAFE)}"):
+                at = f"/v2/models/{quoted}{versioned}"
+                self.add(at, self._about_model)
+                self.add(f"{at}/ready", self._model_ready)
+                self.add(f"{at}/config", self._config)
+                self.add(f"{at}/stats", self._statistics)
+                self.add(f"{at}/infer", self._infer, POST)
+                self._infers.add(f"{at}/infer".encode())
+                self.add(f"/v1/models/{quoted}{versioned}", self._v1_status)
+                self.add(f"/v1/models/{quoted}{versioned}:predict", self._predict_v1, POST)
+
+    # dispatch
+
     def handle(self, exchange: Exchange) -> None:
         """Answer now, or when the prediction is there."""
         try:
-            self._dispatch(exchange)
+            if exchange.path in self._infers and exchange.method == b"POST":
+                if self._tokens is not None:
+                    self._authorize(exchange)
+                self._infer(exchange)
+            else:
+                self._dispatch(exchange)
         except Refusal as refusal:
             exchange.refuse(refusal)
 
     def _dispatch(self, exchange: Exchange) -> None:
-        path = exchange.path
-        if path in self._infers and exchange.method == b"POST":
-            self._authorize(exchange)
-            self._infer(exchange)
+        path = plain(exchange.path)
+        if path == b"*" and exchange.method == b"OPTIONS":
+            _allowed(exchange, (*READ, *POST))
             return
-        path = _plain(path)
-        if path in self._infers:
-            _allow(exchange, (b"POST",))
-            self._authorize(exchange)
-            self._infer(exchange)
+        route = self._routes.get(path)
+        if route is None and exchange.internal and path.startswith(GRPC_PATH):
+            from volant.serving.grpc_service import answer_internal
+
+            answer_internal(self.call, exchange)
             return
-        found = self._reads.get(path)
-        if found is None:
+        if route is None:
             raise self._unknown(path)
-        route, guarded = found
-        _allow(exchange, _READ)
-        if guarded:
+        if exchange.method == b"OPTIONS":
+            _allowed(exchange, route.methods)
+            return
+        if exchange.method not in route.methods:
+            raise _not_allowed(exchange, route.methods)
+        if route.guarded:
             self._authorize(exchange)
-        route(exchange)
+        else:
+            exchange.quiet = True
+        route.handle(exchange)
 
     # reads
 
+    def _alive(self, exchange: Exchange) -> None:
+        about = {"status": "alive", "name": "volant", "openapi": "/openapi.json"}
+        exchange.answer(200, orjson.dumps(about))
+
     def _about_server(self, exchange: Exchange) -> None:
-        exchange.answer(200, self._server)
+        about = {"name": "volant", "version": __version__, "extensions": EXTENSIONS}
+        exchange.answer(200, orjson.dumps(about))
 
     def _live(self, exchange: Exchange) -> None:
         exchange.answer(200, b'{"live":true}')
 
     def _readiness(self, exchange: Exchange) -> None:
-        ready = self._ready()
+        ready = self.ready()
         exchange.answer(200 if ready else 503, b'{"ready":%s}' % (b"true" if ready else b"false"))
+
+    def _list(self, exchange: Exchange) -> None:
+        exchange.answer(200, orjson.dumps({"models": self.names}))
 
     def _about_model(self, exchange: Exchange) -> None:
         exchange.answer(200, self._metadata)
 
     def _model_ready(self, exchange: Exchange) -> None:
-        exchange.answer(200, orjson.dumps({"name": self._assignment.model, "ready": self._ready()}))
+        ready = self.ready()
+        body = orjson.dumps({"name": self._assignment.model, "ready": ready})
+        exchange.answer(200 if ready else 503, body)
+
+    def _config(self, exchange: Exchange) -> None:
+        exchange.answer(200, orjson.dumps(config(self._assignment.model, self.model)))
+
+    def _statistics(self, exchange: Exchange) -> None:
+        exchange.answer(200, orjson.dumps({"model_stats": [self.statistics()]}))
+
+    def statistics(self) -> dict[str, object]:
+        """What this replica counted, in Triton's words."""
+        assignment = self._assignment
+        return statistics(assignment.model, assignment.version, self._batcher.totals, self.failed)
+
+    def _v1_status(self, exchange: Exchange) -> None:
+        about = v1_status(self._assignment.model, self.versions, ready=self.ready())
+        exchange.answer(200, orjson.dumps(about))
+
+    def _openapi(self, exchange: Exchange) -> None:
+        assignment = self._assignment
+        exchange.answer(200, orjson.dumps(document(self.names, assignment.version, self.model)))
+
+    # the repository
+
+    def _index(self, exchange: Exchange) -> None:
+        only_ready = _parameters(exchange).get("ready")
+        if only_ready is not None and type(only_ready) is not bool:
+            raise Refusal(400, f'"ready": expected true or false, got {shown(only_ready)}.')
+        ready = self.ready()
+        listed = index(self.names, self.versions, ready=ready)
+        exchange.answer(200, orjson.dumps(listed if ready or not only_ready else []))
+
+    def _load(self, exchange: Exchange) -> None:
+        """The request itself has made a replica load the model, if there was none."""
+        parameters = _parameters(exchange).get("parameters")
+        if parameters:
+            raise Refusal(
+                400,
+                "Load: expected no parameters (models come from the registry), "
+                f"got {shown(parameters)}.",
+            )
+        exchange.answer(200, b"{}")
+
+    def _unload(self, exchange: Exchange) -> None:
+        """End the replicas of the deployment, this one among them, as if it had been idle:
+        the next request loads the model again."""
+        _parameters(exchange)
+        if self.unload is None:
+            raise Refusal(503, "Unload: expected a control plane, got none.", b"retry-after: 1\r\n")
+        self.unload()
+        exchange.answer(200, b"{}")
 
     # predictions
 
+    def call(self, method: str, exchange: Exchange, respond: Callable[[Any], None]) -> None:
+        """Answer a gRPC call; see `grpc_service.Methods.call`."""
+        if self._methods is None:
+            from volant.serving.grpc_service import Methods  # only who is asked pays for it
+
+            self._methods = Methods(self)
+        self._methods.call(method, exchange, respond)
+
+    def infer(self, query: Query, respond: Done) -> Work:
+        """Predict, whatever the wire that `query` came on. `respond` is called once, on
+        the loop; setting the work's `cancelled` keeps what is still queued from the model.
+        Raises `Refusal` (503) when too much waits already."""
+        return self._batcher.submit(query, respond)
+
     def _infer(self, exchange: Exchange) -> None:
+        body, length = self._body(exchange)
+        if not body:
+            raise Refusal(400, 'Expected a JSON body {"inputs": […]}, got none.')
+        query = parse(body, self.model, length)
+        self._ask(exchange, query, self._answer)
+
+    def _predict_v1(self, exchange: Exchange) -> None:
+        body, length = self._body(exchange)
+        if length is not None:
+            raise Refusal(
+                400, "Inference-Header-Content-Length: expected none at Protocol V1, got one."
+            )
+        if not body:
+            raise Refusal(400, 'Expected a JSON body {"instances": […]}, got none.')
+        query, columnar = v1.parse(body, self.model)
+
+        def respond(exchange: Exchange, query: Query, answer: Answer) -> None:
+            exchange.answer(200, v1.body(query, answer, self.model, columnar=columnar))
+
+        self._ask(exchange, query, respond)
+
+    def _body(self, exchange: Exchange) -> tuple[bytes, int | None]:
+        """The body as it was meant, and the length of its JSON part when binary tensors
+        follow. Raises `Refusal` (4xx)."""
         headers = exchange.headers
         kind = headers.get(b"content-type")
-        if kind is not None and kind.partition(b";")[0].strip().lower() not in _JSON_TYPES:
-            raise Refusal(
-                415,
-                f"Content-Type: expected application/json, got {shown(kind.decode('latin-1'))}.",
-            )
-        if b"content-encoding" in headers:
-            got = headers[b"content-encoding"].decode("latin-1")
-            raise Refusal(415, f"Content-Encoding: expected none, got {shown(got)}.")
-        if b"inference-header-content-length" in headers:
-            raise Refusal(415, "Expected tensors as JSON, got the binary data extension.")
-        if not exchange.body:
-            raise Refusal(400, 'Expected a JSON body {"inputs": […]}, got none.')
-        query = parse(exchange.body, self._model)
+        if kind is not None and kind != _JSON:
+            _check_type(kind)
+        body = exchange.body
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None:
+            body = inflated(body, encoding, self._limit)
+        length = headers.get(b"inference-header-content-length")
+        return body, None if length is None else json_length(length, len(body))
+
+    def _ask(
+        self,
+        exchange: Exchange,
+        query: Query,
+        respond: Callable[[Exchange, Query, Answer], None],
+    ) -> None:
         exchange.rows = query.rows
+        query.asked = exchange.started
+        query.caller = exchange.caller or exchange.peer
+        query.copy = exchange.copy
 
         def done(query: Query, outcome: Answer | Exception) -> None:
-            self._predicted(exchange, query, outcome)
+            if isinstance(outcome, Answer):
+                try:
+                    respond(exchange, query, outcome)
+                except Exception as error:
+                    self.broke(exchange, error)
+                return
+            self.failed += 1
+            if isinstance(outcome, Refusal):
+                exchange.refuse(outcome)
+            else:
+                self.broke(exchange, outcome)
 
-        work = self._batcher.submit(query, done)
+        exchange.cancel = self.infer(query, done).cancel
 
-        def cancel() -> None:
-            work.cancelled = True
-
-        exchange.cancel = cancel
-
-    def _predicted(self, exchange: Exchange, query: Query, outcome: Answer | Exception) -> None:
-        if isinstance(outcome, Refusal):
-            exchange.refuse(outcome)
-        elif isinstance(outcome, Exception):
-            self._broke(exchange, outcome)
-        else:
-            exchange.answer(200, self._format.body(query, outcome))
+    def _answer(self, exchange: Exchange, query: Query, answer: Answer) -> None:
+        if not query.binary_outputs:
+            exchange.answer(200, self._format.body(query, answer))
+            return
+        body, length = self._format.frame(query, answer)
+        exchange.content_type = OCTETS
+        exchange.answer(200, body, b"inference-header-content-length: %d\r\n" % length)
 
     # refusals
 
     def _authorize(self, exchange: Exchange) -> None:
+        if self._tokens is not None:
+            exchange.caller = self.authorize(exchange.headers.get(b"authorization", b""))
+
+    def authorize(self, credentials: bytes) -> str:
+        """Who asks: the mark of the token in `credentials` (`Bearer …`), empty where none
+        is asked for. Raises `Refusal` (401) for one that may not predict."""
         known = self._tokens
         if known is None:
-            return
-        scheme, _, secret = exchange.headers.get(b"authorization", b"").partition(b" ")
+            return ""
+        scheme, _, secret = credentials.partition(b" ")
         digest = hashlib.sha256(secret.strip()).hexdigest()
         if scheme.lower() != b"bearer" or digest not in known:
             got = "another one" if secret else "none"
@@ -162,21 +355,26 @@ class Service:
                 f"Expected a known token (Authorization: Bearer …), got {got}.",
                 b"www-authenticate: Bearer\r\n",
             )
+        return f"token:{digest[:12]}"
 
     def _unknown(self, path: bytes) -> Refusal:
-        parts = path.decode("utf-8", "replace").strip("/").split("/")
-        names = list(self._names)
-        if parts[:2] == ["v2", "models"] and len(parts) > 2 and parts[2] not in names:
+        parts = unquote_to_bytes(path).decode("utf-8", "replace").strip("/").split("/")
+        names = self.names
+        at = {("v2", "models"): 2, ("v1", "models"): 2, ("v2", "repository"): 3}.get(
+            (parts[0], parts[1]) if len(parts) > 1 else ("", "")
+        )
+        model = parts[at].partition(":")[0] if at is not None and len(parts) > at else names[0]
+        if model not in names and parts[1:3] != ["repository", "index"]:
             return Refusal(
                 404,
-                f"Model: expected {shown(names[0])}, got {shown(parts[2])}."
-                + nearest(parts[2], names),
+                f"Model: expected {shown(names[0])}, got {shown(model)}." + nearest(model, names),
             )
-        if len(parts) > 4 and parts[3] == "versions" and parts[4] != self._assignment.version:
+        version = parts[4].partition(":")[0] if parts[3:4] == ["versions"] and parts[4:] else None
+        if version is not None and version not in self.versions:
             return Refusal(
                 404,
-                f"Version of {shown(names[0])}: expected {self._assignment.version} (the one "
-                f"that serves), got {shown(parts[4])}.",
+                f"Version of {shown(names[0])}: expected {' or '.join(self.versions)} (what "
+                f"serves), got {shown(version)}.",
             )
         return Refusal(
             404,
@@ -184,21 +382,54 @@ class Service:
         )
 
 
-def _plain(path: bytes) -> bytes:
-    """The path alone, its escapes in one canonical form."""
+SAFE = "~:@!$&'()*+,;="  # RFC 3986, 3.3: what a segment may hold as it is
+
+
+def plain(path: bytes) -> bytes:
+    """The path alone, each of its segments in one canonical form."""
     path = path.partition(b"?")[0]
-    if path.startswith(b"http://"):  # absolute form, RFC 9112, 3.2.2
-        path = b"/" + path[7:].partition(b"/")[2]
+    if not path.startswith(b"/"):  # absolute form, RFC 9112, 3.2.2
+        scheme, found, rest = path.partition(b"://")
+        if found and scheme.lower() in (b"http", b"https"):
+            path = b"/" + rest.partition(b"/")[2]
     if b"%" in path:
-        path = quote(unquote_to_bytes(path), safe="/~").encode()
+        segments = [quote(unquote_to_bytes(s), safe=SAFE) for s in path.split(b"/")]
+        path = "/".join(segments).encode()
     return path.rstrip(b"/") or b"/"
 
 
-def _allow(exchange: Exchange, methods: tuple[bytes, ...]) -> None:
-    if exchange.method not in methods:
-        allowed = b", ".join(methods)
+def _check_type(kind: bytes) -> None:
+    media = kind.partition(b";")[0].strip().lower()
+    if media not in _TYPES and not media.endswith(b"+json"):
         raise Refusal(
-            405,
-            f"Method: expected {allowed.decode()}, got {exchange.method.decode('latin-1')}.",
-            b"allow: %s\r\n" % allowed,
+            415, f"Content-Type: expected application/json, got {shown(kind.decode('latin-1'))}."
         )
+
+
+def _parameters(exchange: Exchange) -> dict[str, object]:
+    """The JSON object of a request that may have none."""
+    if not exchange.body:
+        return {}
+    try:
+        body = orjson.loads(exchange.body)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, f"The body isn't JSON: {error}. Expected an object or none.") from None
+    if type(body) is not dict:
+        raise Refusal(400, f"The body: expected a JSON object or none, got {shown(body)}.")
+    return body
+
+
+def _words(methods: tuple[bytes, ...]) -> bytes:
+    return b"allow: %s\r\n" % b", ".join((*methods, b"OPTIONS"))
+
+
+def _allowed(exchange: Exchange, methods: tuple[bytes, ...]) -> None:
+    """RFC 9110, 9.3.7."""
+    exchange.answer(200, b"{}", _words(methods))
+
+
+def _not_allowed(exchange: Exchange, methods: tuple[bytes, ...]) -> Refusal:
+    got = exchange.method.decode("latin-1")
+    return Refusal(
+        405, f"Method: expected {b', '.join(methods).decode()}, got {got}.", _words(methods)
+    )

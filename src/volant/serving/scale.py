@@ -7,9 +7,6 @@ from collections import deque
 
 from volant.domain.loop import ReplicaSpec
 
-# Requests in flight that one replica is meant to hold. Batching makes more of them
-# cheap; beyond this a second process on another core helps more.
-TARGET_IN_FLIGHT = 16
 DOWN_AFTER_S = 10.0  # demand must stay lower for this long before a replica goes
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_MOST_S = 30.0
@@ -35,9 +32,9 @@ class Demand:
 
 
 def wanted_replicas(demand: int, replicas: ReplicaSpec) -> int:
-    """For a deployment in use: between 1 and `replicas.max`, and never under
-    `replicas.min`."""
-    enough = math.ceil(demand / TARGET_IN_FLIGHT)
+    """For a revision in use: as many as hold `replicas.target` requests in flight each,
+    between 1 and `replicas.max`, and never under `replicas.min`."""
+    enough = math.ceil(demand / max(replicas.target, 1))
     return max(replicas.min, min(max(enough, 1), max(replicas.max, 1)))
 
 

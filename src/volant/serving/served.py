@@ -1,5 +1,10 @@
-"""One deployment while it is served: its listening socket, its replicas, and what
-should be done about them now.
+"""One deployment while it is served: its public socket, the pools of its revisions, and
+what should be done about them now.
+
+The live revision's replicas accept at the public socket. Every other revision with
+traffic has a Unix socket of its own, and the live replicas are told where (the traffic
+table), so that they can forward its share. Which revision lives is a matter of who
+accepts where: a change of it moves no connection and loads no model again.
 
 Everything here runs in the fleet's thread and never touches the database. `step` is
 the only place that starts, drains or ends replicas: it compares what is with what is
@@ -11,84 +16,61 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from volant.domain.loop import ReplicaSpec
-from volant.errors import Unavailable, VolantError, from_dict
-from volant.serving.apology import Apology
+from volant.errors import Unavailable, from_dict
+from volant.serving.desired import Desired, Other, Patience
+from volant.serving.door import Door, Watcher, internal_socket, public_socket
+from volant.serving.pool import Pool
 from volant.serving.replica_handle import ReplicaHandle, ReplicaState, ServedVersion
-from volant.serving.scale import Demand, backoff_s, wanted_replicas
+from volant.serving.tally import Tally
+from volant.serving.traffic_table import TrafficTable, traffic_table
 
-BACKLOG = 4096
 _BIND_AGAIN_S = 0.5
-_HOPELESS = 3  # failures in a row, after which waiting clients are told so
-_SETTLED_S = 10.0  # a replica that served this long has proven itself
 _CANDIDATE_LOSSES = 3  # a killed process says nothing of its model; this often, it does
+_HEARD_S = 0.5  # the live replicas have read a new table by then
+_TAKEOVER_S = 5.0  # old replicas stay this long for new ones that are still loading
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds. A draining replica gets SIGTERM after `drain_s` and SIGKILL `grace_s`
-    later; `idle_s` is how long it waits for the next request of a kept connection."""
-
-    ready_s: float = 60.0
-    idle_s: float = 10.0
-    drain_s: float = 30.0
-    grace_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What the records say of one deployment. `problem` says why its live revision
-    can't be started at all."""
-
-    name: str
-    host: str
-    port: int
-    replicas: ReplicaSpec
-    live: ServedVersion | None
-    problem: str | None = None
-
-
-class Surroundings(Protocol):
+class Surroundings(Watcher, Protocol):
     """What a deployment needs of the fleet."""
 
     def launch(
-        self, version: ServedVersion, listening: socket.socket, memory_bytes: int | None
+        self,
+        version: ServedVersion,
+        listening: socket.socket,
+        replicas: ReplicaSpec,
+        traffic: TrafficTable | None,
     ) -> ReplicaHandle: ...
 
-    def watch(self, listening: socket.socket, react: Callable[[float], None]) -> None: ...
-
-    def unwatch(self, listening: socket.socket) -> None: ...
+    def internal_path(self, deployment: str, revision: int) -> Path: ...
 
     def outcome(self, version: ServedVersion, problem: str | None) -> None: ...
+
+    def ended(self, handle: ReplicaHandle) -> str | None: ...
+
+    def cold_start(self, deployment: str, seconds: float) -> None: ...
 
 
 class Served:
     def __init__(self, desired: Desired, around: Surroundings, patience: Patience) -> None:
         self.desired = desired
-        self.handles: list[ReplicaHandle] = []
         self._around = around
         self._patience = patience
-        self._live: ServedVersion | None = desired.live
-        self._candidate: ServedVersion | None = None
-        self._candidate_losses = 0
-        self._listening: socket.socket | None = None
-        self._watched = False
-        self._apology = Apology()
-        self._apologizing = False
-        self._closing = False
-        self._wanted = desired.replicas.min
-        self._demand = Demand()
+        self._pools: dict[int, Pool] = {}  # those with a part to play, by revision
+        self._leaving: list[tuple[Pool, float]] = []  # the others, and since when
+        self._live: Pool | None = None
+        self._live_since = 0.0
+        self._public: Door | None = None
         self._bind_problem: str | None = None
         self._bind_at = 0.0
-        self._failures = 0
-        self._last_problem: str | None = None
-        self._start_at = 0.0
-        self._requests = 0
-        self._errors = 0
+        self._closing = False
+        self._tally = Tally()
+        self.desire(desired, 0.0)
 
     @property
     def closing(self) -> bool:
@@ -99,51 +81,111 @@ class Served:
         """Closed, and no replica left."""
         return self._closing and not self.handles
 
+    @property
+    def handles(self) -> list[ReplicaHandle]:
+        """All replicas of all revisions, those that leave among them."""
+        return [handle for pool in self._all_pools() for handle in pool.handles]
+
+    def _all_pools(self) -> list[Pool]:
+        return [*self._pools.values(), *(pool for pool, _ in self._leaving)]
+
     # orders
 
     def desire(self, desired: Desired, now: float) -> None:
         """Take over what the records say now."""
         self.desired = desired
         live = desired.live
-        if live is not None and (self._live is None or self._live.revision != live.revision):
-            self._go_live(live)
-        self._wanted = min(max(self._wanted, desired.replicas.min), max(desired.replicas.max, 1))
+        if live is not None and (self._live is None or self._live_revision != live.revision):
+            self._go_live(live, now)
+        for other in desired.others:
+            pool = self._pool(other.version)
+            if pool.auditions and pool.loaded:
+                pool.auditions = False
+        self._scale()
+        self._dismiss(now)
 
     def prepare(self, version: ServedVersion) -> None:
-        """Have one replica of `version` ready, without traffic."""
-        if self._candidate is None or self._candidate.revision != version.revision:
-            self._candidate = version
-            self._candidate_losses = 0
+        """Have one replica of `version` ready, without traffic if it has none yet. One
+        that is there already is told of at once."""
+        pool = self._pool(version)
+        if pool.loaded:
+            self._around.outcome(version, None)
+        elif not pool.auditions:
+            pool.auditions = True
+            pool.losses = 0
+            pool.forgive()
 
-    def abandon(self, revision: int) -> None:
+    def abandon(self, revision: int, now: float) -> None:
         """The candidate won't go live."""
-        if self._candidate is not None and self._candidate.revision == revision:
-            self._candidate = None
+        pool = self._pools.get(revision)
+        if pool is not None:
+            pool.auditions = False
+            self._dismiss(now)
 
-    def switch(self, revision: int) -> None:
-        """The candidate is live from now on; the others drain at the next step."""
-        if self._candidate is not None and self._candidate.revision == revision:
-            self._go_live(self._candidate)
+    def switch(self, revision: int, now: float) -> None:
+        """The candidate is live from now on; the others drain as it takes over."""
+        pool = self._pools.get(revision)
+        if pool is not None and pool is not self._live:
+            self._go_live(pool.version, now)
+            self._dismiss(now)
 
-    def _go_live(self, version: ServedVersion) -> None:
-        serving = sum(1 for h in self.handles if h.accepting)
-        self._live = version
-        if self._candidate is not None and self._candidate.revision == version.revision:
-            self._candidate = None
-        self._failures, self._start_at, self._last_problem = 0, 0.0, None
-        ready = any(h.version.revision == version.revision for h in self.handles)
-        self._wanted = max(self.desired.replicas.min, serving, int(ready))
+    def _go_live(self, version: ServedVersion, now: float) -> None:
+        before = self._live
+        pool = self._pool(version)
+        self._live, self._live_since = pool, now
+        if self._public is not None:
+            pool.doors["public"] = self._public
+        if before is not None:
+            # Its replicas leave. Should it have other traffic, that gets new ones: these
+            # have clients on the public socket, who shall meet the new revision next.
+            del self._pools[before.version.revision]
+            before.doors.pop("public", None)
+            self._leaving.append((before, now))
+        pool.auditions = False
+        pool.forgive()
+        pool.scale(self.desired.replicas)
+        serving = len(before.active) if before is not None else 0
+        pool.wanted = max(self.desired.replicas.min, serving, int(bool(pool.handles)), pool.wanted)
+
+    def _pool(self, version: ServedVersion) -> Pool:
+        pool = self._pools.get(version.revision)
+        if pool is None:
+            pool = Pool(version, self._launch, self._patience.down_s)
+            self._pools[version.revision] = pool
+        return pool
+
+    def _scale(self) -> None:
+        for pool in self._pools.values():
+            if pool is self._live:
+                pool.scale(self.desired.replicas)
+                continue
+            other = self._other(pool.version.revision)
+            least = min(1, self.desired.replicas.min) if other and other.percent else 0
+            pool.scale(replace(self.desired.replicas, min=least, spares=0))
+
+    def _dismiss(self, now: float) -> None:
+        """Let those go that are neither live, nor have traffic, nor are candidates."""
+        for revision, pool in list(self._pools.items()):
+            if pool is self._live or pool.auditions or self._other(revision) is not None:
+                continue
+            del self._pools[revision]
+            self._leaving.append((pool, now))
+
+    def _other(self, revision: int) -> Other | None:
+        return next((o for o in self.desired.others if o.version.revision == revision), None)
+
+    @property
+    def _live_revision(self) -> int | None:
+        return self._live.version.revision if self._live is not None else None
 
     def close(self, now: float, idle_s: float) -> None:
-        """Give the socket up and drain everything."""
+        """Give the sockets up and drain everything."""
         self._closing = True
-        self._unwatch()
-        self._apology.close()
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
-        for handle in self.handles:
-            handle.drain(now, idle_s)
+        for pool in self._all_pools():
+            pool.close(now, idle_s)
+        if self._public is not None:
+            self._public.close()
+            self._public = None
 
     def tell_all(self, message: dict[str, Any]) -> None:
         """To every replica, whatever its state."""
@@ -160,60 +202,63 @@ class Served:
     def heard(self, handle: ReplicaHandle, message: dict[str, Any], now: float) -> None:
         """One message of a replica."""
         kind = message.get("type")
+        pool = self._of(handle)
         if kind == "ready" and handle.state is ReplicaState.STARTING:
             handle.state = ReplicaState.READY
             handle.ready_at = handle.last_request = now
-            if self._is_candidate(handle):
+            if pool is not None and pool.auditions:
+                pool.auditions = self._other(handle.version.revision) is None
                 self._around.outcome(handle.version, None)
-            elif handle.accepting:
+            if handle.accepting:
                 self._rebalance(handle)
+                waited = pool.answers(now) if pool is not None else None
+                if waited is not None:
+                    self._around.cold_start(self.desired.name, waited)
+        elif kind == "unload":
+            if pool is not None:
+                pool.unload(now, self._patience.idle_s)
         elif kind == "failed":
             handle.error = str(from_dict(message.get("error") or {}))
         elif kind == "stats":
-            errors = handle.errors
-            self._requests += handle.take_stats(message, now)
-            self._errors += handle.errors - errors
-            if handle.accepting:
-                peaks = sum(h.peak_in_flight for h in self.handles if h.accepting)
-                self._demand.add(now, peaks)
+            self._tally.add(handle, message, now)
+            if pool is not None and handle.accepting:
+                pool.busy(now)
 
     def gone(self, handle: ReplicaHandle, now: float) -> None:
         """Its control socket closed: the process has ended or is about to."""
-        self.handles.remove(handle)
+        pool = self._of(handle)
         handle.channel.close()
-        if handle.leaving or self._closing:
+        why = self._around.ended(handle)
+        if pool is None:
             return
-        problem = handle.error or "Its process ended without a word; see the deployment's log."
-        if self._is_candidate(handle):
-            self._candidate_gone(handle.version, problem, lost=handle.error is None)
+        pool.handles.remove(handle)
+        if handle.leaving or self._closing or self._pools.get(pool.version.revision) is not pool:
             return
-        if handle.ready_at is not None and now - handle.ready_at > _SETTLED_S:
-            self._failures = 0
-        self._failed(problem, now)
+        problem = (
+            handle.error or why or "Its process ended without a word; see the deployment's log."
+        )
+        if pool.auditions:
+            self._candidate_gone(pool, problem, now, lost=handle.error is None)
+            return
+        pool.lost(handle, problem, now)
+        if pool is self._live and self._relieved():
+            pool.wanted = max(1, pool.wanted)  # those that still serve wait to be replaced
 
-    def _candidate_gone(self, version: ServedVersion, problem: str, *, lost: bool) -> None:
+    def _candidate_gone(self, pool: Pool, problem: str, now: float, *, lost: bool) -> None:
         """Refuse it; but one that was lost by no fault of its model is started again."""
-        if lost:
-            self._candidate_losses += 1
-            if self._candidate_losses < _CANDIDATE_LOSSES:
-                return
-        self._candidate = None
-        self._around.outcome(version, problem)
+        pool.losses += lost
+        if lost and pool.losses < _CANDIDATE_LOSSES:
+            return
+        pool.auditions = False
+        self._dismiss(now)
+        self._around.outcome(pool.version, problem)
 
-    def _failed(self, problem: str, now: float) -> None:
-        self._failures += 1
-        self._last_problem = problem
-        self._start_at = now + backoff_s(self._failures)
-        # With clients waiting the socket is readable and one starts again; without,
-        # a broken model isn't started over and over for nobody.
-        self._wanted = max(self.desired.replicas.min, len(self._active()))
-
-    def _is_candidate(self, handle: ReplicaHandle) -> bool:
-        return self._candidate is not None and handle.version.revision == self._candidate.revision
+    def _of(self, handle: ReplicaHandle) -> Pool | None:
+        return next((pool for pool in self._all_pools() if handle in pool.handles), None)
 
     def _rebalance(self, newcomer: ReplicaHandle) -> None:
         """Clients keep their connections, so a new replica would get none of them."""
-        others = [h for h in self.handles if h.accepting and h is not newcomer]
+        others = [h for h in self.handles if h.doors & newcomer.doors and h is not newcomer]
         total = sum(h.connections for h in others)
         share = total // (len(others) + 1)
         for other in others:
@@ -227,32 +272,34 @@ class Served:
         self._lose_patience(now)
         if self._closing:
             return
-        if self._listening is None and now >= self._bind_at:
+        if self._public is None and now >= self._bind_at:
             self._bind(now)
-        if self._listening is None:
+        if self._public is None:
             return
-        self._start_candidate(self._listening, now)
-        self._settle_wanted(now)
-        self._start_missing(self._listening, now)
-        self._drain_surplus(now)
-        self._poll_if_alone(now)
+        self._open_internal(now)
+        relieved = self._relieved()
+        for pool in list(self._pools.values()):
+            pool.step(now, self._patience, relieved=relieved)
+            if pool.auditions and pool.refused is not None:
+                error, pool.refused = pool.refused, None
+                lost = isinstance(error, Unavailable)  # its zygote was, while it started
+                self._candidate_gone(pool, f"It can't be started: {error}", now, lost=lost)
+        self._see_off(now)
+        for pool in self._all_pools():
+            told = self._table(pool.version.revision)
+            for handle in pool.handles:
+                handle.route(told)
 
     def next_step(self, now: float) -> float:
         """Seconds until something is due although nothing happens."""
         due = [now + 60.0]
-        if self._listening is None and not self._closing:
+        if self._public is None and not self._closing:
             due.append(self._bind_at)
-        if self._start_at > now:
-            due.append(self._start_at)
-        if self._apologizing:
+        due += [pool.next_step(now, self._patience) for pool in self._pools.values()]
+        if self._leaving:
             due.append(now + 0.1)
-        for handle in self.handles:
-            if handle.leaving:
-                due.append(now + 0.5)
-            elif handle.state is ReplicaState.STARTING:
-                due.append(handle.started + self._patience.ready_s)
-            else:
-                due.append(now + min(1.0, max(0.05, self.desired.replicas.idle_s / 4)))
+        if self._closing:
+            due.append(now + 0.5)
         return max(0.0, min(due) - now)
 
     def _lose_patience(self, now: float) -> None:
@@ -274,15 +321,9 @@ class Served:
 
     def _bind(self, now: float) -> None:
         desired = self.desired
-        family = socket.AF_INET6 if ":" in desired.host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((desired.host, desired.port))
-            listening.listen(BACKLOG)
-            listening.setblocking(False)
+            listening = public_socket(desired.host, desired.port)
         except OSError as error:
-            listening.close()
             self._bind_at = now + _BIND_AGAIN_S
             taken = error.errno == errno.EADDRINUSE
             why = "is in use by another process" if taken else f"can't be used: {error.strerror}"
@@ -291,105 +332,79 @@ class Served:
                 f"{_BIND_AGAIN_S:g} s; end the other process to let this deployment answer."
             )
             return
-        self._listening = listening
+        self._public = Door("public", listening, self._around)
+        if self._live is not None:
+            self._live.doors["public"] = self._public
+            self._live.wanted = max(self._live.wanted, self.desired.replicas.min)
         self._bind_problem = None
 
-    def _active(self) -> list[ReplicaHandle]:
-        live = self._live
-        return [
-            h
-            for h in self.handles
-            if live is not None and h.version.revision == live.revision and not h.leaving
-        ]
-
-    def _start_candidate(self, listening: socket.socket, now: float) -> None:
-        version = self._candidate
-        if version is None or any(self._is_candidate(h) for h in self.handles):
-            return
-        try:
-            self._launch(version, listening)
-        except (VolantError, OSError) as error:
-            lost = isinstance(error, Unavailable)  # its zygote was, while it started
-            self._candidate_gone(version, f"It can't be started: {error}", lost=lost)
-
-    def _settle_wanted(self, now: float) -> None:
-        active = [h for h in self._active() if h.state is ReplicaState.READY]
-        if not active:
-            return
-        spec = self.desired.replicas
-        used = max(h.last_request for h in active)
-        busy = any(h.in_flight for h in active)
-        if not busy and now - used >= spec.idle_s:
-            self._wanted = spec.min
-        elif self._wanted or busy:
-            self._wanted = wanted_replicas(self._demand.highest(now), spec)
-
-    def _start_missing(self, listening: socket.socket, now: float) -> None:
-        live = self._live
-        if live is None or now < self._start_at:
-            return
-        for handle in self._active():
-            handle.accept()
-        for _ in range(self._wanted - len(self._active())):
+    def _open_internal(self, now: float) -> None:
+        for other in self.desired.others:
+            pool = self._pools.get(other.version.revision)
+            if pool is None or "internal" in pool.doors or now < pool.start_at:
+                continue
             try:
-                self._launch(live, listening).accept()
-            except (VolantError, OSError) as error:
-                self._failed(f"It can't be started: {error}", now)
-                return
+                path = self._around.internal_path(self.desired.name, other.version.revision)
+                listening = internal_socket(path)
+            except OSError as error:
+                pool.failed(f"Its internal socket can't be made: {error}.", now)
+                continue
+            pool.doors["internal"] = Door("internal", listening, self._around, str(path))
+            pool.wanted = max(pool.wanted, pool.spec.min)
 
-    def _launch(self, version: ServedVersion, listening: socket.socket) -> ReplicaHandle:
-        handle = self._around.launch(version, listening, self.desired.replicas.memory_bytes)
-        self.handles.append(handle)
+    def _launch(self, version: ServedVersion) -> ReplicaHandle:
+        if self._public is None:
+            raise Unavailable("The deployment's port isn't open.", "It is tried again soon.")
+        told = self._table(version.revision)
+        handle = self._around.launch(version, self._public.listening, self.desired.replicas, told)
+        handle.traffic = told
         return handle
 
-    def _drain_surplus(self, now: float) -> None:
-        active = self._active()
-        for handle in self.handles:
-            stray = handle not in active and not self._is_candidate(handle)
-            # Old ones go only once a new one takes over, or there is nothing to wait for.
-            if stray and not handle.leaving and (self._takes_over(active) or not self._wanted):
-                handle.drain(now, self._patience.idle_s)
-        for handle in active[self._wanted :] if self._wanted < len(active) else []:
+    def _relieved(self) -> bool:
+        """Whether replicas of a revision that was live still take requests."""
+        return any("public" in h.doors for pool, _ in self._leaving for h in pool.handles)
+
+    def _see_off(self, now: float) -> None:
+        """Drain those without a part, as soon as nobody needs them any more."""
+        for pool, since in self._leaving:
+            self._replace([h for h in pool.handles if "public" in h.doors], now)
+            if now - since < _HEARD_S or any("public" in h.doors for h in pool.handles):
+                continue
+            for handle in pool.handles:
+                if not handle.leaving:
+                    handle.drain(now, self._patience.idle_s)
+            if pool.doors:
+                pool.close(now, self._patience.idle_s)
+        self._leaving = [(p, since) for p, since in self._leaving if p.handles or p.doors]
+
+    def _replace(self, old: Sequence[ReplicaHandle], now: float) -> None:
+        """Drain as many of `old`, which accept at the public door, as the live revision
+        has replicas for; all of them when nobody is to take over."""
+        live = self._live
+        if live is None or not old:
+            return
+        ready = len([h for h in live.serving if "public" in h.doors])
+        if ready == 0 and live.wanted:
+            return
+        late = now - self._live_since >= _TAKEOVER_S
+        kept = 0 if late else max(0, live.wanted - ready)
+        for handle in old[kept:]:
             handle.drain(now, self._patience.idle_s)
 
-    def _takes_over(self, active: list[ReplicaHandle]) -> bool:
-        return any(h.accepting and h.state is ReplicaState.READY for h in active)
-
-    def _poll_if_alone(self, now: float) -> None:
-        """With no replica that will accept, this process watches the socket itself."""
-        listening = self._listening
-        if listening is None:
-            return
-        alone = self._live is not None and not any(h.accepting for h in self.handles)
-        hopeless = self._failures >= _HOPELESS and now < self._start_at
-        if alone and (hopeless or now >= self._start_at):
-            if not self._watched:
-                self._watched = True
-                self._around.watch(listening, self._someone_waits)
-        else:
-            self._unwatch()
-        self._apologizing = self._apology.step(now)
-
-    def _someone_waits(self, now: float) -> None:
-        if now >= self._start_at:
-            self._unwatch()
-            self._wanted = max(self._wanted, 1)
-        elif self._listening is not None:
-            reason = self._reason(now) or ""
-            self._apology.answer(self._listening, reason, self._start_at - now, now)
-            self._apologizing = True
-
-    def _unwatch(self) -> None:
-        if self._watched and self._listening is not None:
-            self._watched = False
-            self._around.unwatch(self._listening)
+    def _table(self, revision: int) -> TrafficTable | None:
+        pools = [
+            (pool, None if pool is self._live else self._other(pool.version.revision))
+            for pool in self._pools.values()
+        ]
+        return traffic_table(pools, self.desired.sticky, revision)
 
     # what others see
 
     def view(self, now: float) -> dict[str, Any]:
         """The present state as JSON-able facts."""
+        live = self._live
         reason = self._reason(now)
-        serving = any(h.accepting and h.state is ReplicaState.READY for h in self.handles)
+        serving = any("public" in h.doors and h.state is ReplicaState.READY for h in self.handles)
         starting = any(h.state is ReplicaState.STARTING for h in self.handles)
         if serving:
             status = "serving"
@@ -400,10 +415,24 @@ class Served:
         return {
             "status": status,
             "reason": reason,
-            "serving_revision": self._live.revision if self._live else None,
-            "requests": self._requests,
-            "errors": self._errors,
-            "replicas": [asdict(h.view(now)) for h in self.handles],
+            "serving_revision": live.version.revision if live else None,
+            "requests": self._tally.requests,
+            "errors": self._tally.errors,
+            "replicas": [row for pool in self._all_pools() for row in pool.replicas(now)],
+            "traffic": [self._route_view(other, now) for other in self.desired.others],
+        }
+
+    def _route_view(self, other: Other, now: float) -> dict[str, Any]:
+        revision = other.version.revision
+        pool = self._pools.get(revision)
+        return {
+            "revision": revision,
+            "version": other.version.version,
+            "percent": other.percent,
+            "mode": other.mode,
+            "replicas": len(pool.serving) if pool is not None else 0,
+            "reason": pool.reason(now) if pool is not None else None,
+            **self._tally.route(revision),
         }
 
     def _reason(self, now: float) -> str | None:
@@ -411,10 +440,4 @@ class Served:
             return self._bind_problem
         if self.desired.problem is not None:
             return self.desired.problem
-        if self._failures == 0 or self._last_problem is None:
-            return None
-        if any(h.ready_at is not None and now - h.ready_at > _SETTLED_S for h in self._active()):
-            return None
-        wait = max(0.0, self._start_at - now)
-        times = "once" if self._failures == 1 else f"{self._failures} times in a row"
-        return f"Its replica ended {times}; next start in {wait:.1f} s. {self._last_problem}"
+        return self._live.reason(now) if self._live is not None else None

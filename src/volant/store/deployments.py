@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from volant.domain.decision import Decision
 from volant.domain.deployment import Deployment
+from volant.domain.event import Event
 from volant.domain.loop import ReplicaSpec
-from volant.store.engine import Database
+from volant.store.decisions import insert_decision
+from volant.store.engine import Database, Write
+from volant.store.events import emit
 from volant.store.rows import columns, missing, one, record, several, values
 from volant.store.schema import deployments
 
@@ -25,7 +29,11 @@ class SqlDeployments:
                 work.execute(
                     sa.update(deployments)
                     .where(deployments.c.name == deployment.name)
-                    .values(replicas=deployment.replicas, host=deployment.host)
+                    .values(
+                        replicas=deployment.replicas,
+                        host=deployment.host,
+                        settings=deployment.settings,
+                    )
                 )
             return find_deployment(work.connection, deployment.name)
 
@@ -38,17 +46,34 @@ class SqlDeployments:
         with self._database.read() as connection:
             return several(connection, Deployment, statement)
 
-    def delete(self, name: str) -> None:
+    def delete(
+        self, name: str, event: Event | None = None, decision: Decision | None = None
+    ) -> None:
         """Its revisions go with it."""
         with self._database.write() as work:
             if not work.changed(sa.delete(deployments).where(deployments.c.name == name)):
                 raise missing("deployment", name)
+            _tell(work, event, decision)
 
-    def set_replicas(self, name: str, replicas: ReplicaSpec) -> None:
+    def set_replicas(
+        self,
+        name: str,
+        replicas: ReplicaSpec,
+        event: Event | None = None,
+        decision: Decision | None = None,
+    ) -> None:
         update = sa.update(deployments).where(deployments.c.name == name).values(replicas=replicas)
         with self._database.write() as work:
             if not work.changed(update):
                 raise missing("deployment", name)
+            _tell(work, event, decision)
+
+
+def _tell(work: Write, event: Event | None, decision: Decision | None) -> None:
+    if decision is not None:
+        insert_decision(work, decision)
+    if event is not None:
+        emit(work, event)
 
 
 def find_deployment(connection: sa.Connection, name: str, *, lock: bool = False) -> Deployment:

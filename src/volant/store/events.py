@@ -35,6 +35,11 @@ class SqlEvents:
         with self._database.read() as connection:
             return several(connection, Event, statement)
 
+    def pending_count(self) -> int:
+        statement = sa.select(sa.func.count()).where(events.c.dispatched_at.is_(None))
+        with self._database.read() as connection:
+            return int(connection.execute(statement).scalar_one())
+
     def mark_dispatched(self, event_id: str) -> None:
         guarded = (
             sa.update(events)

@@ -40,11 +40,37 @@ class SqlModels:
             if stored is not None:
                 return stored
             number = newest + 1
-            _insert(work, replace(version, version=number))
+            insert_version(work, replace(version, version=number))
             if version.stage is Stage.CANDIDATE:
                 set_alias(work, version.model, CHALLENGER, number)
             emit(work, replace(event, data={**event.data, "version": number}))
             return _find(work.connection, version.model, number)
+
+    def prepare(self, version: ModelVersion, event: Event) -> ModelVersion:
+        table, name, number = model_versions, version.model, version.version
+        candidate = values(table, version, run_id=version.lineage.run_id, stage=Stage.CANDIDATE)
+        kept = ("seq", "model", "version", "run_id", "created_at", "params")
+        with self._database.write() as work:
+            work.execute(sa.select(models.c.name).where(models.c.name == name).with_for_update())
+            guarded = sa.update(table).where(
+                table.c.model == name,
+                table.c.version == number,
+                table.c.run_id == version.lineage.run_id,
+                table.c.stage == Stage.REGISTERED,
+            )
+            changed = {key: value for key, value in candidate.items() if key not in kept}
+            if not work.changed(guarded.values(changed)):
+                stored = _find(work.connection, name, number)
+                if stored.uri == version.uri:
+                    return stored
+                raise Conflict(
+                    f"{name} version {number} is {stored.stage.value}, not registered only.",
+                    "It was prepared already: deploy it.",
+                    code="model.prepared",
+                )
+            set_alias(work, name, CHALLENGER, number)
+            emit(work, event)
+            return _find(work.connection, name, number)
 
     def get(self, model: str, version: int) -> ModelVersion:
         with self._database.read() as connection:
@@ -136,7 +162,8 @@ def _lock_model(work: Write, version: ModelVersion) -> int:
     return work.execute(locked).scalar_one()
 
 
-def _insert(work: Write, version: ModelVersion) -> None:
+def insert_version(work: Write, version: ModelVersion) -> None:
+    """Store a numbered version; the caller holds the model's lock."""
     row = values(model_versions, version, run_id=version.lineage.run_id)
     work.execute(sa.insert(model_versions).values(row))
     work.execute(

@@ -19,14 +19,21 @@ from volant.store.decisions import SqlDecisions
 from volant.store.deployments import SqlDeployments
 from volant.store.engine import Database
 from volant.store.events import SqlEvents
+from volant.store.experiments import SqlExperiments
+from volant.store.logged_models import SqlLoggedModels
 from volant.store.loops import SqlLoops
 from volant.store.migrate import migrate, stored_revision
 from volant.store.migrations import HEAD
+from volant.store.minutes import SqlMinutes
 from volant.store.models import SqlModels
 from volant.store.pushes import SqlPushes
+from volant.store.registered_models import SqlRegisteredModels
+from volant.store.registered_versions import SqlRegisteredVersions
 from volant.store.revisions import SqlRevisions
+from volant.store.run_data import SqlRunData
 from volant.store.runs import SqlRuns
 from volant.store.tokens import SqlTokens
+from volant.store.tracked_runs import SqlTrackedRuns
 from volant.store.tracking import SqlTracking
 from volant.store.triggers import SqlTriggers
 
@@ -52,9 +59,16 @@ class Store:
         self.events = SqlEvents(database)
         self.decisions = SqlDecisions(database)
         self.tracking = SqlTracking(database)
+        self.experiments = SqlExperiments(database)
+        self.tracked_runs = SqlTrackedRuns(database)
+        self.run_data = SqlRunData(database)
+        self.logged_models = SqlLoggedModels(database)
         self.models = SqlModels(database)
+        self.registered_models = SqlRegisteredModels(database)
+        self.registered_versions = SqlRegisteredVersions(database)
         self.deployments = SqlDeployments(database)
         self.revisions = SqlRevisions(database)
+        self.minutes = SqlMinutes(database)
         self.tokens = SqlTokens(database)
         self.audit = SqlAudit(database)
 

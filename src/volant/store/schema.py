@@ -14,54 +14,24 @@ import sqlalchemy as sa
 from volant.domain.contract import Contract
 from volant.domain.dataset import PushStatus
 from volant.domain.decision import DecisionKind, Outcome
-from volant.domain.deployment import RevisionStatus
-from volant.domain.loop import LoopSpec, ReplicaSpec
+from volant.domain.deployment import RevisionStatus, Settings
+from volant.domain.loop import LoopSpec, ReplicaSpec, RolloutSpec
 from volant.domain.model import Lineage, Signature, Stage
 from volant.domain.principal import Role
-from volant.domain.tracking import TrackingStatus
 from volant.domain.workflow import WorkflowSpec
-from volant.store.types import Member, Number, Rank, Sequence64, Stored, Utc
+from volant.store import registered_tables, tracking_tables
+from volant.store.columns import CASCADE, metadata
+from volant.store.columns import count as _count
+from volant.store.columns import json as _json
+from volant.store.columns import maybe as _maybe
+from volant.store.columns import member as _member
+from volant.store.columns import seq as _seq
+from volant.store.columns import text as _text
+from volant.store.columns import time as _time
+from volant.store.types import Rank, Utc
 
-metadata = sa.MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    }
-)
-
-JSON_OBJECT = Mapping[str, Any]
-CASCADE = "CASCADE"
-
-
-def _seq() -> sa.Column[int]:
-    return sa.Column("seq", Sequence64, primary_key=True, autoincrement=True)
-
-
-def _text(name: str, *args: Any, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, *args, nullable=options.pop("nullable", False), **options)
-
-
-def _maybe(name: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text)
-
-
-def _count(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=False)
-
-
-def _time(name: str, *, nullable: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, Utc, nullable=nullable)
-
-
-def _json(name: str, kind: Any = JSON_OBJECT, *, nullable: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, Stored(kind), nullable=nullable)
-
-
-def _member(name: str, kind: Any) -> sa.Column[Any]:
-    return sa.Column(name, Member(kind), nullable=False)
-
+# Their tables are part of this schema: whoever has it must have imported them.
+OTHERS = (registered_tables, tracking_tables)
 
 # data
 
@@ -197,63 +167,6 @@ decisions = sa.Table(
     sa.Index(None, "loop", "seq"),
 )
 
-# tracking, in MLflow's words and widths
-
-experiments = sa.Table(
-    "experiments",
-    metadata,
-    _seq(),
-    _text("id", unique=True),
-    _text("name", unique=True),
-    _time("created_at"),
-)
-
-tracked_runs = sa.Table(
-    "tracked_runs",
-    metadata,
-    _seq(),
-    _text("id", unique=True),
-    _text("experiment_id", sa.ForeignKey("experiments.id")),
-    _text("name"),
-    _member("status", TrackingStatus),
-    _time("started_at"),
-    _time("ended_at", nullable=True),
-    _text("artifact_uri"),
-    sa.Index(None, "experiment_id", "seq"),
-)
-
-
-def _of_run() -> sa.Column[str]:
-    return _text("run_id", sa.ForeignKey("tracked_runs.id", ondelete=CASCADE), primary_key=True)
-
-
-params = sa.Table("params", metadata, _of_run(), _text("key", primary_key=True), _text("value"))
-
-tags = sa.Table("tags", metadata, _of_run(), _text("key", primary_key=True), _text("value"))
-
-metrics = sa.Table(
-    "metrics",
-    metadata,
-    _seq(),
-    _text("run_id", sa.ForeignKey("tracked_runs.id", ondelete=CASCADE)),
-    _text("key"),
-    sa.Column("value", Number),
-    _count("step"),
-    _time("time"),
-    sa.Index(None, "run_id", "key", "step"),
-)
-
-# the point of each history with the greatest (step, time, value), as MLflow defines "latest"
-latest_metrics = sa.Table(
-    "latest_metrics",
-    metadata,
-    _of_run(),
-    _text("key", primary_key=True),
-    sa.Column("value", Number),
-    _count("step"),
-    _time("time"),
-)
-
 # models
 
 models = sa.Table(
@@ -309,6 +222,7 @@ deployments = sa.Table(
     _time("created_at"),
     sa.Column("live_revision", sa.BigInteger),
     sa.Column("live_version", sa.BigInteger),
+    _json("settings", Settings, nullable=True),
 )
 
 revisions = sa.Table(
@@ -323,8 +237,34 @@ revisions = sa.Table(
     _time("created_at"),
     _time("activated_at", nullable=True),
     _maybe("reason"),
+    _json("rollout", RolloutSpec, nullable=True),
+    sa.Column("step", sa.BigInteger),
+    sa.Column("percent", sa.Double),
+    _time("since", nullable=True),
+    sa.Column("restores", sa.BigInteger),
+    _maybe("asked_by"),
     sa.UniqueConstraint("deployment", "key"),
     sa.Index("uq_revisions_live", "deployment", unique=True),
+    sa.Index("uq_revisions_rolling", "deployment", unique=True),
+)
+
+deployment_minutes = sa.Table(
+    "deployment_minutes",
+    metadata,
+    _text("deployment", sa.ForeignKey("deployments.name", ondelete=CASCADE), primary_key=True),
+    sa.Column("minute", Utc, primary_key=True),
+    _count("requests"),
+    _count("errors"),
+    _count("refused"),
+    sa.Column("p50_ms", sa.Double),
+    sa.Column("p95_ms", sa.Double),
+    sa.Column("p99_ms", sa.Double),
+    sa.Column("rps_peak", sa.Double, nullable=False),
+    _count("cold_starts"),
+    _count("memory_bytes"),
+    sa.Column("cpu_s", sa.Double, nullable=False),
+    _count("replicas"),
+    sa.Index(None, "minute"),
 )
 
 # access
@@ -352,11 +292,13 @@ audit = sa.Table(
     _text("request_id"),
 )
 
-# the indexes that hold only some rows: one champion a model, one live revision a deployment
+# the indexes that hold only some rows: one champion a model, one live revision a
+# deployment, and one on its way to be
 PARTIAL = {
     "ix_events_pending": "dispatched_at IS NULL",
     "uq_model_versions_champion": "stage = 'champion'",
     "uq_revisions_live": "status = 'live'",
+    "uq_revisions_rolling": "status IN ('canary', 'shadow')",
 }
 
 

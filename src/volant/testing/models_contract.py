@@ -6,12 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from volant.domain.deployment import Revision, RevisionStatus
+from volant.domain.loop import RolloutSpec, StickyKey
 from volant.domain.model import Stage
-from volant.errors import Conflict, InvalidInput, NotFound
+from volant.errors import Conflict, InvalidInput, NotFound, VolantError
 from volant.testing import samples
 from volant.testing.records import Records, all_pages, at_once, raises
+from volant.testing.samples import NOW
 
 
 def check_models(records: Records) -> None:
@@ -86,24 +89,28 @@ def check_activation(records: Records) -> None:
 
 
 def check_rollback(records: Records) -> None:
-    """A retired version becomes champion again under a new revision; and a revision of the
-    version that is champion already changes only what answers."""
+    """A retired version becomes champion again under a new revision; a version that is
+    live already gets no second one."""
     model = samples.name("wine")
     records.deployments.ensure(samples.deployment(model))
     for _ in range(2):
         ready = _ready(records, model)
         assert records.revisions.activate(ready, samples.event(), samples.decision())
-    for number in (3, 4):
-        back = records.revisions.request(samples.revision(model, 1))
-        assert back.number == number
-        assert records.revisions.move(back, "ready")
-        back = records.revisions.get(model, number)
-        assert records.revisions.activate(back, samples.event(), samples.decision())
-        champion = records.models.champion(model)
-        assert champion is not None
-        assert (champion.version, champion.aliases) == (1, ("champion",))
-        assert records.models.get(model, 2).stage is Stage.RETIRED
-        assert records.deployments.get(model).live_revision == number
+    back = records.revisions.request(samples.revision(model, 1))
+    assert back.number == 3
+    assert records.revisions.move(back, "ready")
+    back = records.revisions.get(model, 3)
+    assert records.revisions.activate(back, samples.event(), samples.decision())
+    champion = records.models.champion(model)
+    assert champion is not None
+    assert (champion.version, champion.aliases) == (1, ("champion",))
+    assert records.models.get(model, 2).stage is Stage.RETIRED
+    assert records.deployments.get(model).live_revision == 3
+    event, decision = samples.event(), samples.decision()
+    same = records.revisions.request(samples.revision(model, 1), event, decision)
+    assert same == records.revisions.get(model, 3)
+    raises(NotFound, lambda: records.events.get(event.id))
+    raises(NotFound, lambda: records.decisions.get(decision.id))
 
 
 def check_activation_refused(records: Records) -> None:
@@ -160,7 +167,8 @@ def check_revisions(records: Records) -> None:
     wanted = samples.revision(model, 1)
     asked = at_once([lambda: records.revisions.request(wanted) for _ in range(6)])
     assert set(asked) == {replace(wanted, number=1)}
-    second = records.revisions.request(samples.revision(model, 1))
+    assert records.revisions.request(samples.revision(model, 1)) == asked[0]
+    second = records.revisions.request(samples.revision(model, 2))
     assert second.number == 2
     assert [one.number for one in records.revisions.page(model, 5)[0]] == [2, 1]
     assert (
@@ -171,10 +179,91 @@ def check_revisions(records: Records) -> None:
     assert records.revisions.move(ready, "failed", "out of memory")
     assert records.revisions.get(model, 2).reason == "out of memory"
     raises(InvalidInput, lambda: records.revisions.move(asked[0], "live"))
+    raises(InvalidInput, lambda: records.revisions.move(asked[0], "canary"))
     raises(InvalidInput, lambda: records.revisions.move(asked[0], "gone"))
     raises(Conflict, lambda: records.revisions.move(asked[0], "retired"))
     raises(NotFound, lambda: records.revisions.get(model, 3))
     raises(NotFound, lambda: records.revisions.request(samples.revision("nothing", 1)))
+
+
+def check_rolling(records: Records) -> None:
+    """A share grows by guarded steps, each with its event and decision; one revision a
+    deployment is rolled out at a time; a step that is taken isn't taken again."""
+    model = samples.name("wine")
+    records.deployments.ensure(samples.deployment(model))
+    old = _ready(records, model)
+    assert records.revisions.activate(old, samples.event(), samples.decision())
+    spec = RolloutSpec(canary=(10.0, 50.0), sticky=StickyKey(parameter="user"))
+    version = records.models.register(samples.model_version(model), samples.event())
+    wanted = samples.revision(model, version.version, rollout=spec, asked_by="ann")
+    event, decision = samples.event(data={"revision": 0}), samples.decision(details={"revision": 0})
+    asked = records.revisions.request(wanted, event, decision)
+    assert records.events.get(event.id).data == {"revision": 2}
+    assert records.decisions.get(decision.id).details == {"revision": 2}
+    assert (asked.rollout, asked.asked_by) == (spec, "ann")
+    assert records.revisions.move(asked, "ready")
+    ready = records.revisions.get(model, 2)
+    first = replace(ready, status=RevisionStatus.CANARY, step=0, percent=10.0, since=NOW)
+    steps = [(samples.event(), samples.decision()) for _ in range(4)]
+    taken = at_once([lambda t=t: records.revisions.roll(ready, first, *t) for t in steps])
+    assert taken.count(True) == 1
+    for told, did in zip(steps, taken, strict=True):
+        if did:
+            records.decisions.get(told[1].id)
+        else:
+            raises(NotFound, lambda told=told: records.events.get(told[0].id))
+    stored = records.revisions.get(model, 2)
+    assert stored == first
+    assert [r for r in records.revisions.active() if r.deployment == model] == [
+        records.revisions.get(model, 1),
+        stored,
+    ]
+    second = replace(stored, step=1, percent=50.0, since=NOW + timedelta(minutes=2))
+    assert records.revisions.roll(stored, second, samples.event(), samples.decision())
+    assert not records.revisions.roll(stored, second, samples.event(), samples.decision())
+    assert not records.revisions.end(stored, "aborted", "late", samples.event(), samples.decision())
+    rival = _ready(records, model)
+    also = replace(rival, status=RevisionStatus.SHADOW, step=0, percent=100.0, since=NOW)
+    raises(
+        VolantError,
+        lambda: records.revisions.roll(rival, also, samples.event(), samples.decision()),
+    )
+    assert records.revisions.get(model, rival.number).status is RevisionStatus.READY
+    reason, told = "it is slow", samples.decision()
+    assert records.revisions.end(second, "aborted", reason, samples.event(), told)
+    ended = records.revisions.get(model, 2)
+    assert (ended.status, ended.reason) == (RevisionStatus.ABORTED, reason)
+    assert (ended.percent, ended.since, ended.step) == (None, None, 1)
+    assert records.decisions.get(told.id).id == told.id
+    raises(Conflict, lambda: records.revisions.activate(ended, samples.event(), samples.decision()))
+
+
+def check_going_back(records: Records) -> None:
+    """A live revision that bakes is settled, or taken back once for one that is asked for
+    in the same transaction."""
+    model = samples.name("wine")
+    records.deployments.ensure(samples.deployment(model))
+    decision = samples.decision()
+    for told_by in (samples.decision(), decision):
+        ready = _ready(records, model)
+        assert records.revisions.activate(ready, samples.event(), told_by, bakes=True)
+    live = records.revisions.get(model, 2)
+    assert live.since == decision.time
+    assert [r.number for r in records.revisions.retired(model, 5)] == [1]
+    assert records.revisions.retired(model, 5, below=1) == []
+    back = samples.revision(model, 1, key="revert-2", restores=1)
+    told = [(samples.event(), samples.decision()) for _ in range(4)]
+    made = at_once([lambda t=t: records.revisions.revert(live, back, *t) for t in told])
+    assert len(set(made)) == 1
+    assert made[0] is not None
+    assert (made[0].number, made[0].restores) == (3, 1)
+    left = records.revisions.get(model, 2)
+    assert left.since is None
+    assert left.reason in {one[1].reason for one in told}
+    assert not records.revisions.settle(live, samples.event(), samples.decision())
+    other = samples.revision(model, 1, key="revert-1", restores=1)
+    retired = records.revisions.get(model, 1)
+    assert records.revisions.revert(retired, other, samples.event(), samples.decision()) is None
 
 
 MODELS_CONTRACT: tuple[Callable[[Records], None], ...] = (
@@ -185,4 +274,6 @@ MODELS_CONTRACT: tuple[Callable[[Records], None], ...] = (
     check_activation_refused,
     check_activation_at_once,
     check_revisions,
+    check_rolling,
+    check_going_back,
 )

@@ -244,15 +244,17 @@ def check_decisions(records: Records) -> None:
 
 # tracking
 
+AT = int(NOW.timestamp() * 1000)
+
 
 def check_tracking(records: Records) -> None:
     """Runs, params of any length, metrics of any float64, steps of 64 bits."""
     name = samples.name("wine")
     experiments = at_once([lambda: records.tracking.experiment(name) for _ in range(6)])
-    assert len(set(experiments)) == 1
+    assert len({one.id for one in experiments}) == 1
     values = [0.5, math.inf, -math.inf, 5e-324, -0.0, sys.float_info.max]
-    history = [Metric("loss", value, 2**63 - 10 + step, NOW) for step, value in enumerate(values)]
-    bad = [Metric("nan", 1.0, 0, NOW), Metric("nan", math.nan, -(2**63), NOW)]
+    history = [Metric("loss", value, 2**63 - 10 + step, AT) for step, value in enumerate(values)]
+    bad = [Metric("nan", 1.0, 0, AT), Metric("nan", math.nan, -(2**63), AT)]
     run = samples.tracked_run(
         experiments[0].id,
         params={"long": "ä" * 20_000, "empty": ""},
@@ -260,12 +262,13 @@ def check_tracking(records: Records) -> None:
         metrics={"rmse": 0.25},
     )
     stored = records.tracking.record_run(run, [*history, *bad])
-    assert stored == replace(run, metrics={"loss": values[-1], "nan": 1.0, "rmse": 0.25})
+    latest = (history[-1], bad[0], Metric("rmse", 0.25, 0, AT))
+    assert stored == replace(run, metrics={p.key: p.value for p in latest}, latest=latest)
     assert records.tracking.history(run.id, "loss") == history
     first = records.tracking.history(run.id, "nan")[0]
     assert math.isnan(first.value)
     assert first.step == -(2**63)
-    assert records.tracking.history(run.id, "rmse") == [Metric("rmse", 0.25, 0, NOW)]
+    assert records.tracking.history(run.id, "rmse") == [Metric("rmse", 0.25, 0, AT)]
     assert records.tracking.record_run(replace(run, name="other"), history) == stored
     ended = NOW + timedelta(seconds=5)
     records.tracking.finish_run(run.id, TrackingStatus.FINISHED, ended)

@@ -115,6 +115,38 @@ class TablesContract:
         assert tables.version_of("wine", "k1") == version
         assert tables.read("wine").num_rows == 3
 
+    def test_rows_come_in_pieces(self, tables: Tables) -> None:
+        for number in range(3):
+            tables.append("wine", some_rows(number * 10, 4), key=f"k{number}")
+        pieces = list(tables.scan("wine", version=1, rows=3))
+        assert all(piece.num_rows <= 3 for piece in pieces)
+        assert pa.concat_tables(pieces).to_pylist() == tables.read("wine", version=1).to_pylist()
+        _raises(NotFound, lambda: list(tables.scan("beer", rows=3)))
+
+    def test_the_newest_rows(self, tables: Tables) -> None:
+        for number in range(3):
+            moment = datetime(2030, 1, 1 + number, tzinfo=UTC)
+            rows = pa.table({"time": [moment] * 2, "id": [number * 2, number * 2 + 1]})
+            tables.append("predictions/wine", rows, key=f"k{number}")
+        newest = tables.newest("predictions/wine", 3)
+        assert newest.column("id").to_pylist() == [3, 4, 5]
+        since = tables.newest("predictions/wine", 9, since=datetime(2030, 1, 2, tzinfo=UTC))
+        assert since.column("id").to_pylist() == [2, 3, 4, 5]
+        _raises(NotFound, lambda: tables.newest("beer", 3))
+
+    def test_the_oldest_rows_are_forgotten(self, tables: Tables) -> None:
+        for number in range(5):
+            rows = pa.table({"id": list(range(number * 1000, number * 1000 + 1000))})
+            tables.append("predictions/wine", rows, key=f"k{number}")
+        assert tables.trim("predictions/wine", 10**9) == 0
+        gone = tables.trim("predictions/wine", 1)
+        assert gone == 4000
+        assert tables.read("predictions/wine").column("id").to_pylist() == list(range(4000, 5000))
+        assert tables.version_of("predictions/wine", "k0") == 0
+        tables.append("predictions/wine", pa.table({"id": [7]}), key="k0")
+        assert tables.read("predictions/wine").num_rows == 1000
+        assert tables.trim("beer", 1) == 0
+
     def test_names_can_not_climb(self, tables: Tables) -> None:
         for name in ("", ".", "..", "../up", "a/b", "/root", ".hidden", "a\0b", "x" * 300):
             _raises(InvalidInput, lambda name=name: tables.exists(name))

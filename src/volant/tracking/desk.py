@@ -16,10 +16,7 @@ from typing import Any
 from volant.domain.tracking import Metric, TrackedRun, TrackingStatus
 from volant.errors import NotFound
 from volant.ports.records import TrackingRecords
-
-MAX_PARAM = 6000  # characters, as in MLflow
-MAX_TAG = 8000
-MAX_KEY = 250
+from volant.tracking.checks import MAX_KEY, MAX_PARAM, MAX_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +117,7 @@ def _measured(
 ) -> tuple[list[Metric], list[str]]:
     """Every measurement with its key's latest last, and the keys with values that aren't
     finite."""
+    at = int(time.timestamp() * 1000)
     found: dict[tuple[str, int], Metric] = {}
     not_finite: dict[str, None] = {}
     last: dict[str, int] = {}
@@ -127,7 +125,7 @@ def _measured(
         key, value, step = str(item["key"])[:MAX_KEY], float(item["value"]), int(item["step"])
         last[key] = max(step, last.get(key, step))
         if math.isfinite(value):
-            found[key, step] = Metric(key, value, step, time)
+            found[key, step] = Metric(key, value, step, at)
         else:
             not_finite[key] = None
     for key, value in metrics.items():
@@ -137,10 +135,10 @@ def _measured(
         if not math.isfinite(value):
             not_finite[short] = None
         elif latest is None:
-            found[short, step] = Metric(short, float(value), step, time)
+            found[short, step] = Metric(short, float(value), step, at)
         elif latest.value != value:
             # The final value isn't the last one measured on the way: it comes after it.
-            found[short, step + 1] = Metric(short, float(value), step + 1, time)
+            found[short, step + 1] = Metric(short, float(value), step + 1, at)
     ordered = sorted(found.values(), key=lambda metric: (metric.key, metric.step))
     return ordered, list(not_finite)
 

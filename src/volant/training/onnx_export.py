@@ -64,8 +64,7 @@ def convert(pipeline: Pipeline, rows: pa.Table, seed: int = 0) -> Conversion:
         return Conversion(None, reason=f"timestamps ({', '.join(names)}) are taken apart in Python")
     try:
         matrix = _sample(table_input, rows, seed)
-        inputs = _declared(table_input)
-        model = _to_onnx(pipeline, inputs)
+        inputs, model = _converted(pipeline, table_input)
         session = _session(model)
         used = {i.name for i in session.get_inputs()}
         inputs = tuple(i for i in inputs if i["tensor"] in used)
@@ -92,6 +91,23 @@ def _sample(table_input: TableInput, rows: pa.Table, seed: int) -> NDArray[Any]:
             continue
         matrix[holed[:, index], index] = "" if kind == "string" else np.nan
     return matrix
+
+
+def _converted(
+    pipeline: Pipeline, table_input: TableInput
+) -> tuple[tuple[dict[str, Any], ...], bytes]:
+    inputs = _declared(table_input)
+    try:
+        return inputs, _to_onnx(pipeline, inputs)
+    except Exception:
+        if table_input.form != "frame":
+            raise
+        # Steps that pick a DataFrame's columns by name find tensors of those names.
+        named = tuple(
+            {"tensor": n, "columns": [n], "dtype": "string" if t == "string" else "float32"}
+            for n, t in zip(table_input.names, table_input.types, strict=True)
+        )
+        return named, _to_onnx(pipeline, named)
 
 
 def _declared(table_input: TableInput) -> tuple[dict[str, Any], ...]:
@@ -213,7 +229,7 @@ def floor32(values: Any) -> list[float]:
     return np.where(above, np.nextafter(single, np.float32(-np.inf)), single).tolist()
 
 
-class _PlainAttributes:
+class PlainAttributes:
     """A converter's container that makes NumPy's arrays and numbers plain (ONNX takes no
     others as attributes) and rounds the thresholds of trees down."""
 
@@ -239,15 +255,15 @@ def _plain(value: Any) -> Any:
 
 
 def _lightgbm(scope: Any, operator: Any, container: Any) -> None:
-    convert_lightgbm(scope, operator, _PlainAttributes(container))
+    convert_lightgbm(scope, operator, PlainAttributes(container))
 
 
 def _hist_classifier(scope: Any, operator: Any, container: Any) -> None:
-    convert_sklearn_random_forest_classifier(scope, operator, _PlainAttributes(container))
+    convert_sklearn_random_forest_classifier(scope, operator, PlainAttributes(container))
 
 
 def _hist_regressor(scope: Any, operator: Any, container: Any) -> None:
-    convert_forest_regressor(scope, operator, _PlainAttributes(container))
+    convert_forest_regressor(scope, operator, PlainAttributes(container))
 
 
 def _register() -> None:

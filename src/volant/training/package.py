@@ -78,7 +78,12 @@ def runtime_of(package: Package) -> dict[str, Any]:
     """The `runtime` part of `volant.json`."""
     made = package.conversion
     if made.model is None:
-        return {"kind": "native", "reason": made.reason, "max_abs_diff": made.max_abs_diff}
+        return {
+            "kind": "native",
+            "profile": "serve-sklearn",
+            "reason": made.reason,
+            "max_abs_diff": made.max_abs_diff,
+        }
     return {
         "kind": "onnx",
         "file": "model.onnx",

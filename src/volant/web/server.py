@@ -7,13 +7,14 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
+from starlette.routing import BaseRoute
 
 from volant import __version__
 from volant.settings import Settings
@@ -21,6 +22,7 @@ from volant.web import serverlog
 from volant.web.api.app import create_app
 from volant.web.api.verbs import Platform
 from volant.web.listener import BACKLOG, RECORD, Address, bind, check
+from volant.web.mlflow.door import routes as mlflow_routes
 
 GRACE_S = 10  # for answers that are on their way when the server stops
 
@@ -52,12 +54,14 @@ def serve(
     home: Path,
     *,
     ready: Callable[[str], None],
+    doors: Sequence[BaseRoute] = (),
 ) -> None:
     """Start `platform` and serve it until SIGINT, SIGTERM or SIGHUP; then close it.
 
     `home/server.json` tells local clients where we are for as long as we accept.
     `ready` is called with our URL once requests are answered. A signal before that
     ends the start; one that comes while all is being closed is heard, and changes nothing.
+    `doors` are the routes of other protocols.
     """
     url = address.url(listener.getsockname()[1])
     record = home / RECORD
@@ -66,7 +70,9 @@ def serve(
         write_record(record, url)
         ready(url)
 
-    server = _Server(_config(create_app(platform, hosts=address.names()), address), accepting)
+    app = create_app(platform, hosts=address.names(), doors=doors)
+    server = _Server(_config(app, address), accepting)
+    app.state.leaving = lambda: server.should_exit  # an endless answer ends with us
     with _signals(server) as signals:
         try:
             platform.start()
@@ -178,4 +184,4 @@ def run(
     # The lock is ours now, so a record that lies here is a dead server's.
     (home / RECORD).unlink(missing_ok=True)
     serverlog.configure(home / "logs" / "server.log", terminal=terminal)
-    serve(platform, listener, address, home, ready=ready)
+    serve(platform, listener, address, home, ready=ready, doors=mlflow_routes(platform))

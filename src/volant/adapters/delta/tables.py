@@ -17,8 +17,9 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from volant.adapters.delta.conform import conform, delta_ready, new_fields
 from volant.adapters.delta.failures import full_disk, is_full_disk, unreadable, unwritable
+from volant.adapters.delta.retention import newest, trim
 from volant.errors import InvalidInput, NotFound, Unavailable
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
+_NAME = re.compile(r"(predictions/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
 _ATTEMPTS = 200  # lost races before an append gives up; each takes milliseconds
 _LOG = "_delta_log"
 # A dataset version must stay readable for as long as its number is known.
@@ -146,6 +148,50 @@ class DeltaTables:
         """Whether anything was ever appended."""
         return _open(self._path(table), table) is not None
 
+    def scan(self, table: str, *, version: int | None = None, rows: int) -> Iterator[pa.Table]:
+        """Rows in pieces; see `Tables.scan`."""
+        path = self._path(table)
+        opened = _open(path, table, version)
+        if opened is None:
+            raise NotFound(
+                f"There is no table {table!r}.", "Push data to it first, or check the name."
+            )
+        try:
+            dataset = _in_order(opened, path)
+            for batch in dataset.to_batches(
+                batch_size=rows, batch_readahead=2, fragment_readahead=1
+            ):
+                if batch.num_rows:
+                    yield pa.Table.from_batches([batch])
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise unreadable(table, error) from error
+
+    def newest(
+        self, table: str, limit: int, *, since: datetime | None = None, column: str = "time"
+    ) -> pa.Table:
+        """The last rows; see `Tables.newest`."""
+        path = self._path(table)
+        opened = _open(path, table)
+        if opened is None:
+            raise NotFound(
+                f"There is no table {table!r}.", "Push data to it first, or check the name."
+            )
+        try:
+            return newest(_in_order(opened, path), limit, since, column)
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise unreadable(table, error) from error
+
+    def trim(self, table: str, max_bytes: int) -> int:
+        """Forget the oldest appends; see `Tables.trim`."""
+        path = self._path(table)
+        opened = _open(path, table)
+        if opened is None:
+            return 0
+        try:
+            return trim(opened, path, max_bytes)
+        except (DeltaError, OSError) as error:
+            raise unwritable(table, error) from error
+
     def _path(self, table: str) -> Path:
         if not _NAME.fullmatch(table):
             raise InvalidInput(
@@ -188,7 +234,7 @@ def _schema(opened: DeltaTable) -> pa.Schema:
     return pa.schema(opened.schema().to_arrow())
 
 
-def _in_order(opened: DeltaTable, path: Path) -> pads.Dataset:
+def _in_order(opened: DeltaTable, path: Path) -> pads.FileSystemDataset:
     """The table's files as a dataset, oldest first: the log keeps no order of its own.
 
     Arrow reads them through its own file system. Through delta-rs's, which is Python,

@@ -11,6 +11,7 @@ import gc
 import importlib
 import io
 import json
+import math
 import os
 import resource
 import signal
@@ -98,14 +99,12 @@ def _limits(request: Mapping[str, Any]) -> None:
     # The kernel, short of memory, takes a job before it takes the platform.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(request["oom_score_adj"]))
+    cores = request.get("cpu")
+    if cores is not None and not _join(request.get("cpu_cgroup")):
+        _bound_cores(float(cores))
     limit = request.get("memory_bytes")
-    if limit is None:
+    if limit is None or _join(request.get("cgroup")):
         return
-    group = request.get("cgroup")
-    if group is not None:
-        with contextlib.suppress(OSError):
-            (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
-            return
     # Bounds what is written to privately, beyond what came with the fork. Address
     # space (RLIMIT_AS) would also count what allocators reserve and never touch.
     ceiling = _data_bytes() + int(limit)
@@ -113,6 +112,29 @@ def _limits(request: Mapping[str, Any]) -> None:
     if hard != resource.RLIM_INFINITY:
         ceiling = min(ceiling, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
+
+
+def _join(group: str | None) -> bool:
+    if group is None:
+        return False
+    try:
+        (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError:
+        return False
+    return True
+
+
+def _bound_cores(cores: float) -> None:
+    """Where CPU time can't be bounded: no more cores than that, rounded up, which ones by
+    the process's number; and a share of one gives way to others."""
+    allowed = sorted(os.sched_getaffinity(0))
+    count = max(1, math.ceil(cores))
+    if count < len(allowed):
+        first = os.getpid() % len(allowed)
+        os.sched_setaffinity(0, [(allowed * 2)[first + i] for i in range(count)])
+    if cores < 1:
+        with contextlib.suppress(OSError):
+            os.nice(5)
 
 
 def _data_bytes() -> int:
@@ -322,6 +344,9 @@ def _replica(request: Mapping[str, Any], listen_fd: int, control_fd: int) -> int
         resolve(request["entry"])(request["spec"], listen_fd, control_fd)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except MemoryError:
+        traceback.print_exc()
+        return EXIT_OUT_OF_MEMORY
     except BaseException:
         traceback.print_exc()
         return EXIT_FAILED

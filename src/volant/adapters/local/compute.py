@@ -14,7 +14,7 @@ from typing import Any
 from volant.adapters.local.attempt import Attempt, Ending, Stop, Stopper
 from volant.adapters.local.environment import checkpoint_dir, job_environment, outputs_path
 from volant.adapters.local.joblog import LOG_BYTES, JobLog
-from volant.adapters.local.limits import MemoryGroup, MemoryGroups, machine_oom_kills
+from volant.adapters.local.limits import Group, MemoryGroups, machine_oom_kills
 from volant.adapters.local.outcome import Evidence, judge
 from volant.adapters.local.zygote import COMMAND_PROFILE, ZygoteLauncher
 from volant.adapters.system import SystemClock
@@ -148,7 +148,7 @@ class LocalCompute:
             log.note(f"{result.error['what']} {result.error['fix']}")
         return result
 
-    def _group(self, job: Job, stack: contextlib.ExitStack) -> MemoryGroup | None:
+    def _group(self, job: Job, stack: contextlib.ExitStack) -> Group | None:
         if job.memory_bytes is None or self._groups is None:
             return None
         group = self._groups.make(job.memory_bytes)
@@ -171,7 +171,7 @@ def _cannot_prepare(job: Job, error: OSError) -> VolantError:
     return Unavailable(what, "Mend the folder's permissions and retry the run.")
 
 
-def _request(job: Job, group: MemoryGroup | None) -> Mapping[str, Any]:
+def _request(job: Job, group: Group | None) -> Mapping[str, Any]:
     if (job.entry is None) == (job.command is None):
         raise InvalidInput(
             f"Step {job.step} has {'neither' if job.entry is None else 'both'} an entry and a"

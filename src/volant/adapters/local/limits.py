@@ -1,10 +1,10 @@
-"""Memory limits by control group, versions 1 and 2: best effort, never fatal.
+"""Memory and CPU limits by control group, versions 1 and 2: best effort, never fatal.
 
 A group is made beside or below our own, one per job that has a limit. Where none can be
 made, the job's process bounds itself (`RLIMIT_DATA`) instead.
 
 Source of the file formats: the kernel's Documentation/admin-guide/cgroup-v1/memory.rst
-and cgroup-v2.rst.
+and cgroup-v2.rst, and Documentation/scheduler/sched-bwc.rst.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PREFIX = "volant-"
+_PERIOD_US = 100_000  # CPU time is shared out anew this often
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryGroup:
-    """One job's control group."""
+class Group:
+    """One process's control group."""
 
     path: Path
     version: int
@@ -57,7 +58,9 @@ class MemoryGroups:
         mounts: Path = Path("/proc/self/mounts"),
     ) -> None:
         self._numbers = itertools.count(1)
-        self._parents = _parents(_read(self_cgroup), _read(mounts))
+        own, mounted = _read(self_cgroup), _read(mounts)
+        self._parents = _parents(own, mounted)
+        self._cpu_parents = _parents(own, mounted, "cpu")
         self._clean()
 
     @property
@@ -69,10 +72,10 @@ class MemoryGroups:
         group.remove()
         return True
 
-    def make(self, limit_bytes: int) -> MemoryGroup | None:
+    def make(self, limit_bytes: int) -> Group | None:
         """A new group that holds at most `limit_bytes`, or None where that can't be had."""
         for parent, version in self._parents:
-            group = MemoryGroup(parent / f"{_PREFIX}{os.getpid()}-{next(self._numbers)}", version)
+            group = Group(parent / f"{_PREFIX}{os.getpid()}-{next(self._numbers)}", version)
             try:
                 group.path.mkdir()
             except OSError:
@@ -85,17 +88,33 @@ class MemoryGroups:
             return group
         return None
 
+    def make_cpu(self, cores: float, memory: Group | None) -> Group | None:
+        """A group that gets at most `cores` of CPU time, or None where that can't be had.
+        In version 2 that is `memory` itself, if there is one: a process is in one group."""
+        if memory is not None and memory.version == 2:
+            return memory if _limit_cpu(memory, cores) else None
+        for parent, version in self._cpu_parents:
+            group = Group(parent / f"{_PREFIX}{os.getpid()}-{next(self._numbers)}", version)
+            try:
+                group.path.mkdir()
+            except OSError:
+                continue
+            if _limit_cpu(group, cores):
+                return group
+            group.remove()
+        return None
+
     def _clean(self) -> None:
         """Remove what control planes that were killed left behind."""
-        for parent, version in self._parents:
+        for parent, version in (*self._parents, *self._cpu_parents):
             with contextlib.suppress(OSError):
                 for path in parent.glob(f"{_PREFIX}*-*"):
                     owner = path.name.removeprefix(_PREFIX).partition("-")[0]
                     if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-                        MemoryGroup(path, version).remove()
+                        Group(path, version).remove()
 
 
-def _limit(group: MemoryGroup, limit_bytes: int) -> None:
+def _limit(group: Group, limit_bytes: int) -> None:
     if group.version == 2:
         (group.path / "memory.max").write_text(str(limit_bytes))
         with contextlib.suppress(OSError):
@@ -108,8 +127,21 @@ def _limit(group: MemoryGroup, limit_bytes: int) -> None:
         (group.path / "memory.memsw.limit_in_bytes").write_text(str(limit_bytes))
 
 
-def _parents(self_cgroup: str, mounts: str) -> list[tuple[Path, int]]:
-    """Folders in which a memory group may be made, the likeliest first.
+def _limit_cpu(group: Group, cores: float) -> bool:
+    quota = max(1000, round(cores * _PERIOD_US))
+    try:
+        if group.version == 2:
+            (group.path / "cpu.max").write_text(f"{quota} {_PERIOD_US}")
+        else:
+            (group.path / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
+            (group.path / "cpu.cfs_quota_us").write_text(str(quota))
+    except OSError:
+        return False
+    return True
+
+
+def _parents(self_cgroup: str, mounts: str, controller: str = "memory") -> list[tuple[Path, int]]:
+    """Folders in which a group of `controller` may be made, the likeliest first.
 
     Version 2 forbids processes beside limited groups (except at the root), so there our
     own group's parent, which a user session owns too, is the second choice.
@@ -117,25 +149,25 @@ def _parents(self_cgroup: str, mounts: str) -> list[tuple[Path, int]]:
     v1_mount = v2_mount = None
     for line in mounts.splitlines():
         fields = line.split()
-        if len(fields) >= 4 and fields[2] == "cgroup" and "memory" in fields[3].split(","):
+        if len(fields) >= 4 and fields[2] == "cgroup" and controller in fields[3].split(","):
             v1_mount = Path(fields[1])
         elif len(fields) >= 4 and fields[2] == "cgroup2":
             v2_mount = Path(fields[1])
     found: list[tuple[Path, int]] = []
     for line in self_cgroup.splitlines():
         number, _, rest = line.partition(":")
-        controllers, _, own = rest.partition(":")
-        if v1_mount is not None and "memory" in controllers.split(","):
+        names, _, own = rest.partition(":")
+        if v1_mount is not None and controller in names.split(","):
             found.append((v1_mount / own.lstrip("/"), 1))
         elif v2_mount is not None and number == "0":
             group = v2_mount / own.lstrip("/")
             candidates = [group] if group == v2_mount else [group, group.parent]
-            found += [(path, 2) for path in candidates if _offers_memory(path)]
+            found += [(path, 2) for path in candidates if _offers(path, controller)]
     return [(path, version) for path, version in found if path.is_dir()]
 
 
-def _offers_memory(group: Path) -> bool:
-    return "memory" in _read(group / "cgroup.subtree_control").split()
+def _offers(group: Path, controller: str) -> bool:
+    return controller in _read(group / "cgroup.subtree_control").split()
 
 
 def machine_oom_kills() -> int:

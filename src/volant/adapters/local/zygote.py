@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from volant.adapters.local.environments import python_of
+from volant.adapters.local.replicas import Replicas
 from volant.errors import InvalidInput, Unavailable, VolantError, from_dict
 from volant.ports.replicas import ReplicaOrder
 
 COMMAND_PROFILE = "command"  # imports nothing: shell commands fork from it
-REPLICA_OOM_SCORE = 300
 _MAIN = "volant.adapters.local.zygote_main"
 _TRIES = 3
 _ACK_S = 30.0
@@ -49,9 +50,15 @@ class Zygote:
     """One zygote process and the thread that starts it and waits for its end."""
 
     def __init__(
-        self, profile: str, modules: Sequence[str], idle_s: float | None, start_s: float
+        self,
+        profile: str,
+        modules: Sequence[str],
+        idle_s: float | None,
+        start_s: float,
+        python: str = sys.executable,
     ) -> None:
         self.profile = profile
+        self._python = python
         self.greeting: Mapping[str, Any] = {}
         self.pid: int | None = None
         self.ended = threading.Event()
@@ -68,6 +75,11 @@ class Zygote:
             target=self._keep, args=(theirs,), name=f"volant-zygote-{profile}", daemon=True
         )
         self._thread.start()
+
+    @property
+    def started(self) -> bool:
+        """Whether `ready` would return at once."""
+        return self._started.is_set()
 
     def ready(self) -> None:
         """Wait until it can fork. Raises `Unavailable` when it can't start."""
@@ -140,7 +152,7 @@ class Zygote:
             process = subprocess.Popen(
                 # -P: a file in the folder that Volant was started from can't stand in for
                 # a library.
-                [sys.executable, "-P", "-m", _MAIN, str(fd), self.profile, idle, *self._modules],
+                [self._python, "-P", "-m", _MAIN, str(fd), self.profile, idle, *self._modules],
                 pass_fds=(fd,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -187,6 +199,8 @@ class ZygoteLauncher:
         idle_s: A zygote that had no child and no request for so long ends; None: never.
         resident: Profiles whose zygote never ends for idleness.
         start_s: How long a zygote may import.
+        environments: Where models' own environments are: the profile `NAME@KEY` is the
+            profile `NAME` on the interpreter of the environment `KEY`.
 
     Thread-safe. Its methods raise `InvalidInput` for an unknown profile and
     `Unavailable` (code `profile_import_failed`, with the module) when a zygote can't start.
@@ -199,7 +213,9 @@ class ZygoteLauncher:
         idle_s: float | None = 60.0,
         resident: frozenset[str] = frozenset({"serve"}),
         start_s: float = 120.0,
+        environments: Path | None = None,
     ) -> None:
+        self._environments = environments
         self._profiles = {COMMAND_PROFILE: (), **profiles}
         self._idle_s = idle_s
         self._resident = resident
@@ -207,28 +223,53 @@ class ZygoteLauncher:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._zygotes: dict[str, Zygote] = {}
+        self._replicas = Replicas(_read_line)
         self._closed = False
 
     def launch(self, order: ReplicaOrder, listen_fd: int, control_fd: int) -> int:
         """Fork one replica; returns its pid. Its output is appended to `log_path`."""
+        bounds = self._replicas.bound(order)
         log = _open_log(order.log_path)
-        request = {
-            "entry": order.entry,
-            "spec": dict(order.spec),
-            "memory_bytes": order.memory_bytes,
-            "oom_score_adj": REPLICA_OOM_SCORE,
-        }
         try:
+            request = bounds.request(order)
             fork = self.fork(order.profile, "replica", request, (log, listen_fd, control_fd))
+        except BaseException:
+            bounds.remove()
+            raise
         finally:
             os.close(log)
-        os.close(fork.report)
+        self._replicas.add(fork.pid, fork.report, bounds)
         return fork.pid
 
-    def warm(self, profile: str) -> None:
-        """Start the profile's zygote in the background, if it doesn't run."""
-        with contextlib.suppress(VolantError):
+    def prepared(self, profile: str) -> bool:
+        """Whether the profile's zygote runs; it is started if not. Raises what kept it
+        from starting, once."""
+        with self._lock:
+            known = self._zygotes.get(profile)
+        zygote = known or self._zygote(profile)
+        if not zygote.started:
+            return False
+        try:
+            zygote.ready()
+        except VolantError:
+            self._forget(zygote)
+            raise
+        if zygote.ended.is_set():  # it was idle, or killed
             self._zygote(profile)
+            return False
+        return True
+
+    def ended(self, pid: int, wait_s: float) -> str | None:
+        """How a replica ended; see `ReplicaLauncher`."""
+        return self._replicas.ended(pid, wait_s)
+
+    def warm(self, profile: str) -> None:
+        """Start the profile's zygote in the background, if it doesn't run; else it stays
+        for as long again as an idle one does."""
+        with contextlib.suppress(VolantError):
+            zygote = self._zygote(profile)
+            if zygote.started:  # one that still imports reads nothing
+                zygote.send({"op": "warm"}, ())
 
     def fork(self, profile: str, kind: str, request: Mapping[str, Any], fds: Sequence[int]) -> Fork:
         """Fork a child that runs `request`, with copies of `fds`.
@@ -277,12 +318,14 @@ class ZygoteLauncher:
             zygote.close()
         for zygote in zygotes:
             zygote.join(2.0)
+        self._replicas.close()
 
     def _zygote(self, profile: str) -> Zygote:
         with self._lock:
             if self._closed:
                 raise Unavailable("Volant is stopping.", "Start it again with `volant up`.")
-            if profile not in self._profiles:
+            name, _, key = profile.partition("@")
+            if name not in self._profiles or (key and self._environments is None):
                 known = ", ".join(sorted(self._profiles))
                 raise InvalidInput(
                     f"There is no process profile {profile!r}.", f"Use one of: {known}."
@@ -290,7 +333,10 @@ class ZygoteLauncher:
             zygote = self._zygotes.get(profile)
             if zygote is None or zygote.ended.is_set():
                 idle_s = None if profile in self._resident else self._idle_s
-                zygote = Zygote(profile, self._profiles[profile], idle_s, self._start_s)
+                python = sys.executable
+                if key and self._environments is not None:
+                    python = str(python_of(self._environments, key))
+                zygote = Zygote(profile, self._profiles[name], idle_s, self._start_s, python)
                 self._zygotes[profile] = zygote
             return zygote
 

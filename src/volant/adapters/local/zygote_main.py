@@ -7,7 +7,8 @@ is the greeting (`{"ok": …}` or `{"error": …}`); every packet to here is a r
 
 - `{"op": "fork", "id": n, "kind": "job" | "replica"}` with five descriptors: the
   request (a file of JSON), the report pipe, and three of the kind's own;
-- `{"op": "signal", "id": n, "signal": s}` for the process group of fork `n`.
+- `{"op": "signal", "id": n, "signal": s}` for the process group of fork `n`;
+- `{"op": "warm"}`, which says only that it is needed.
 
 The report pipe of a fork gets `{"pid": …}` from the child itself, as soon as it stands
 on its own feet, and `{"exit": …}` from the zygote when the child has ended. So an end of
@@ -24,6 +25,7 @@ import array
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import selectors
@@ -39,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.adapters.local import child
-from volant.errors import Unavailable
+from volant.errors import EXTRAS, Unavailable
 
 # Libraries that start a thread when they are loaded. OpenBLAS starts its pool (a fork
 # then computes with one BLAS thread, which leaves the cores to OpenMP and to the other
@@ -83,6 +85,10 @@ def preload(modules: Sequence[str], profile: str) -> None:
 
 
 def _import(module: str, profile: str) -> None:
+    """A name with a question mark may be missing."""
+    wanted, module = not module.endswith("?"), module.removesuffix("?")
+    if not wanted and importlib.util.find_spec(module) is None:
+        return
     try:
         importlib.import_module(module)
     except BaseException as error:
@@ -92,8 +98,7 @@ def _import(module: str, profile: str) -> None:
             Unavailable(
                 f"Step processes of profile {profile!r} can't start: importing {module}"
                 f" failed with {type(error).__name__}: {error}.",
-                f"Install {name.partition('.')[0]} in the environment that runs Volant,"
-                " then try again."
+                _install(name.partition(".")[0])
                 if missing
                 else f"Run `python -c 'import {module}'` in the environment that runs Volant"
                 " and mend what it shows.",
@@ -107,6 +112,12 @@ def _import(module: str, profile: str) -> None:
             )
         ) from error
     _check_threads(f"importing {module}", profile)
+
+
+def _install(name: str) -> str:
+    if name in EXTRAS:
+        return f"Run: pip install 'volant[{EXTRAS[name]}]'"
+    return f"Install {name} in the environment that runs Volant, then try again."
 
 
 def _check_threads(when: str, profile: str) -> None:
@@ -177,6 +188,8 @@ class Zygote:
         if not packet:
             return False
         request = json.loads(packet)
+        if request["op"] == "warm":  # whoever asks needs it soon: it isn't idle yet
+            return True
         if request["op"] == "signal":
             self._signal(request["id"], request["signal"])
             return True

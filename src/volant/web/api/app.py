@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from volant import __version__
 from volant.web.api import (
@@ -17,7 +18,10 @@ from volant.web.api import (
     deployments,
     events,
     loops,
+    metrics,
     models,
+    monitoring,
+    predictions,
     problems,
     runs,
     system,
@@ -27,15 +31,33 @@ from volant.web.api.edge import Edge
 from volant.web.api.verbs import Platform
 
 PREFIX = "/api/v1"
-_NOUNS = (datasets, loops, decisions, runs, models, deployments, tracking, events, access)
+_NOUNS = (
+    datasets,
+    loops,
+    decisions,
+    runs,
+    models,
+    deployments,
+    monitoring,
+    predictions,
+    tracking,
+    events,
+    access,
+)
 
 
-def create_app(platform: Platform, *, hosts: Collection[str] | None = None) -> FastAPI:
+def create_app(
+    platform: Platform,
+    *,
+    hosts: Collection[str] | None = None,
+    doors: Sequence[BaseRoute] = (),
+) -> FastAPI:
     """The API over `platform`.
 
     Args:
         platform: The verbs to call; kept as `app.state.platform`.
         hosts: Names that a request's Host header may carry, None for any.
+        doors: Routes of other protocols, which admit their callers themselves.
     """
     app = FastAPI(
         title="Volant",
@@ -51,6 +73,8 @@ def create_app(platform: Platform, *, hosts: Collection[str] | None = None) -> F
     problems.install(app)
     for router in (system.routes(platform, app), *(noun.routes(platform) for noun in _NOUNS)):
         _include(app, router)
+    _include(app, metrics.routes(platform), prefix="")
+    app.router.routes.extend(doors)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -68,8 +92,8 @@ def create_app(platform: Platform, *, hosts: Collection[str] | None = None) -> F
     return app
 
 
-def _include(app: FastAPI, router: APIRouter) -> None:
-    app.include_router(router, prefix=PREFIX, generate_unique_id_function=_operation)
+def _include(app: FastAPI, router: APIRouter, prefix: str = PREFIX) -> None:
+    app.include_router(router, prefix=prefix, generate_unique_id_function=_operation)
 
 
 def _operation(route: APIRoute) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from volant.domain.dataset import Dataset, DatasetVersion, Push
 from volant.web.api.guard import needs
@@ -17,6 +18,21 @@ from volant.web.api.verbs import Platform
 
 BLOCK = 1 << 18  # bytes handed to the room at once
 MAX_UPLOADS = 8  # that are received side by side; others wait
+
+
+class _DatasetName(Convertor[str]):
+    """One segment, or the two of a prediction log's dataset."""
+
+    regex = "predictions/[^/]+|[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("dataset", _DatasetName())
 
 
 class Upload(BaseModel):
@@ -79,26 +95,26 @@ def _reads(api: APIRouter, platform: Platform) -> None:
     def datasets_list() -> Page[Dataset]:
         return whole(data.list())
 
-    @api.get("/datasets/{name}", dependencies=reads, summary="One dataset and its contract")
-    def datasets_get(name: str) -> Dataset:
-        return data.get(name)
-
-    @api.get("/datasets/{name}/versions", dependencies=reads, summary="A dataset's versions")
+    @api.get(
+        "/datasets/{name:dataset}/versions", dependencies=reads, summary="A dataset's versions"
+    )
     def datasets_versions(
         name: str, limit: Limit = 50, before: Before = None
     ) -> Page[DatasetVersion]:
         return page(data.versions(name, limit, before))
 
-    @api.get("/datasets/{name}/pushes", dependencies=reads, summary="A dataset's pushes")
+    @api.get("/datasets/{name:dataset}/pushes", dependencies=reads, summary="A dataset's pushes")
     def datasets_pushes(name: str, limit: Limit = 50, before: Before = None) -> Page[Push]:
         return page(data.pushes(name, limit, before))
 
-    @api.get("/datasets/{name}/rows", dependencies=reads, summary="The first rows of a version")
+    @api.get(
+        "/datasets/{name:dataset}/rows", dependencies=reads, summary="The first rows of a version"
+    )
     def datasets_rows(name: str, version: int | None = None, limit: RowLimit = 20) -> Rows:
         return Rows.model_validate(data.rows(name, version, limit))
 
     @api.get(
-        "/datasets/{name}/quarantine",
+        "/datasets/{name:dataset}/quarantine",
         dependencies=reads,
         summary="Rows that broke the contract, with the reasons",
     )
@@ -112,6 +128,11 @@ def _reads(api: APIRouter, platform: Platform) -> None:
     @api.get("/pushes/{push_id}", dependencies=reads, summary="One push and what became of it")
     def pushes_get(push_id: str) -> Push:
         return data.get_push(push_id)
+
+    # Last: its name may have a slash in it.
+    @api.get("/datasets/{name:dataset}", dependencies=reads, summary="One dataset and its contract")
+    def datasets_get(name: str) -> Dataset:
+        return data.get(name)
 
 
 def _writes(api: APIRouter, platform: Platform) -> None:
@@ -141,8 +162,8 @@ def _writes(api: APIRouter, platform: Platform) -> None:
         """The body is streamed: no more than a block of it is ever in memory."""
 
         def receive() -> Upload:
-            blocks = _blocks(request.stream())
-            return Upload.model_validate(data.upload(name, filename, _pulled(blocks)))
+            blocks = blocks_of(request.stream())
+            return Upload.model_validate(data.upload(name, filename, pulled(blocks)))
 
         return await to_thread.run_sync(receive, limiter=limiter)
 
@@ -167,7 +188,7 @@ def _writes(api: APIRouter, platform: Platform) -> None:
         return data.release(name, body.push, body.rows, body.force)
 
 
-async def _blocks(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def blocks_of(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The body in blocks of about `BLOCK` bytes, so that few hops between threads do."""
     held: list[bytes] = []
     size = 0
@@ -181,7 +202,7 @@ async def _blocks(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b"".join(held)
 
 
-def _pulled(blocks: AsyncIterator[bytes]) -> Iterator[bytes]:
+def pulled(blocks: AsyncIterator[bytes]) -> Iterator[bytes]:
     """Blocks for a room in a worker thread: it pulls, so the socket waits for the disk."""
 
     async def following() -> bytes:

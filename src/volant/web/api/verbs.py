@@ -7,12 +7,14 @@ tried on a platform of plain objects and so that what it needs is told in one pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
 from volant.domain.dataset import Dataset, DatasetVersion, Push
 from volant.domain.decision import Decision
+from volant.domain.deployment import Revision
 from volant.domain.event import Event
-from volant.domain.loop import Loop
+from volant.domain.loop import Loop, RolloutSpec
 from volant.domain.model import ModelVersion
 from volant.domain.principal import AuditEntry, Principal, Role, Token
 from volant.domain.run import Run, RunState
@@ -55,6 +57,14 @@ class Data(Protocol):
     ) -> Push: ...
 
 
+class Predictions(Protocol):
+    def read(self, deployment: str, limit: int, since: str | None) -> Mapping[str, Any]: ...
+
+
+class Batches(Protocol):
+    def start(self, name: str, request: Mapping[str, Any], by: str) -> Mapping[str, Any]: ...
+
+
 class Loops(Protocol):
     def plan(self, source: str, code: bytes | None = None) -> Mapping[str, Any]: ...
 
@@ -91,12 +101,58 @@ class Models(Protocol):
     ) -> tuple[Sequence[ModelVersion], str | None]: ...
 
 
+class Registrations(Protocol):
+    def upload(self, name: str, filename: str, chunks: Iterable[bytes]) -> Mapping[str, Any]: ...
+
+    def register(self, name: str, upload: str, wishes: Mapping[str, Any]) -> Any: ...
+
+    def prepare(self, name: str, version: int | str, wishes: Mapping[str, Any]) -> Any: ...
+
+    def get(self, name: str, registration_id: str) -> Any: ...
+
+
 class Deployments(Protocol):
     def list(self) -> Sequence[Mapping[str, Any]]: ...
 
     def get(self, name: str) -> Mapping[str, Any]: ...
 
-    def delete(self, name: str) -> None: ...
+    def revision(self, name: str, number: int) -> Mapping[str, Any]: ...
+
+    def revisions(
+        self, name: str, limit: int, before: str | None = None
+    ) -> tuple[Sequence[Mapping[str, Any]], str | None]: ...
+
+    def request(
+        self,
+        name: str,
+        model: str,
+        version: int | str | None,
+        *,
+        key: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        rollout: RolloutSpec | Literal["now"] | None = None,
+        by: str | None = None,
+    ) -> Revision: ...
+
+    def promote(self, name: str, *, by: str, reason: str = "") -> Revision: ...
+
+    def abort(self, name: str, *, by: str, reason: str = "") -> Revision: ...
+
+    def rollback(
+        self, name: str, *, by: str, to: str | None = None, reason: str = "", key: str | None = None
+    ) -> Revision: ...
+
+    def scale(self, name: str, changes: Mapping[str, Any], *, by: str) -> Mapping[str, Any]: ...
+
+    def delete(self, name: str, *, by: str | None = None) -> None: ...
+
+
+class Monitoring(Protocol):
+    def history(
+        self, name: str, since: datetime | None, step_s: int | None
+    ) -> Mapping[str, Any]: ...
+
+    def log(self, name: str, limit: int, after: str | None) -> Mapping[str, Any]: ...
 
 
 class Tracking(Protocol):
@@ -149,7 +205,11 @@ class Platform(Protocol):
     @property
     def models(self) -> Models: ...
     @property
+    def registrations(self) -> Registrations: ...
+    @property
     def deployments(self) -> Deployments: ...
+    @property
+    def monitoring(self) -> Monitoring: ...
     @property
     def tracking(self) -> Tracking: ...
     @property
@@ -158,7 +218,15 @@ class Platform(Protocol):
     def events(self) -> Events: ...
     @property
     def access(self) -> Access: ...
+    @property
+    def predictions(self) -> Predictions: ...
+    @property
+    def batches(self) -> Batches: ...
 
     def status(self) -> Mapping[str, Any]: ...
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The text for a scraper that sends this `Accept`, and its content type."""
+        ...
 
     def run_loop(self, name: str, principal: str) -> Run: ...

@@ -1,0 +1,1 @@
+"""Volant's replica beside other model servers: `make bench-serving`."""

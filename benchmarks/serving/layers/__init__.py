@@ -1,0 +1,1 @@
+"""The HTTP layer under the same model and the same batching, measured."""

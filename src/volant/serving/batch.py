@@ -1,0 +1,290 @@
+"""Predict a whole file or dataset, chunk by chunk, in a step process.
+
+Each chunk's predictions lie in a file of their own in the step's folder before the
+state says so; a process that dies goes on behind the last chunk that the state names.
+When all are there they become the output, which appears whole. Rows that can't be used
+go to `<output>.rejected` with the reason.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from volant.domain.run import StepContext
+from volant.errors import Conflict, InvalidInput, ResourceExhausted, Unavailable
+from volant.faults import crash_point
+from volant.ports.tables import Tables
+from volant.serving.batch_read import Source, chunks, format_of, open_source, unreadable
+from volant.serving.batch_rows import ChunkPredictor, Tools
+from volant.serving.batch_write import join, write_chunk, write_lines, write_state
+from volant.serving.inference import load
+
+DATASET = "dataset:"
+REJECTED = ".rejected"
+_TELL_S = 1.0
+
+
+@dataclass
+class _State:
+    """How far it is. `rows` were read in `chunks` chunks."""
+
+    source: list[Any]
+    chunks: int = 0
+    rows: int = 0
+    rejected: int = 0
+    names: list[str] = field(default_factory=list[str])
+    done: bool = False
+
+
+def batch(
+    inputs: Mapping[str, Any], context: StepContext, tables: Tables, tools: Tools
+) -> dict[str, Any]:
+    """Inputs: model_dir, files, model, version, input, output, chunk_rows, format, only,
+    strict, overwrite, table_version (of an input dataset). Outputs: model, version, rows,
+    predicted, rejected, output, rejected_path, file (what is to be pushed, if the output
+    is a dataset).
+
+    Raises `InvalidInput` for an input that can't be used and, with `strict`, for the first
+    row that can't; `Conflict` when the output is there already.
+    """
+    return _Batch(inputs, context, tables, tools).run()
+
+
+class _Batch:
+    def __init__(
+        self, inputs: Mapping[str, Any], context: StepContext, tables: Tables, tools: Tools
+    ) -> None:
+        self._inputs = inputs
+        self._tables = tables
+        self._tools = tools
+        self._input, output = str(inputs["input"]), str(inputs["output"])
+        self._draft = context.workdir / "batch"
+        self._dataset = output.removeprefix(DATASET) if output.startswith(DATASET) else None
+        self._target = (
+            Path(output)
+            if self._dataset is None
+            else context.workdir / f"{self._dataset.replace('/', '-')}.parquet"
+        )
+        self._kind = format_of(self._target, None)
+        self._rejected = self._target.with_name(self._target.name + REJECTED)
+        self._state_path = self._draft / "state.json"
+
+    def run(self) -> dict[str, Any]:
+        state = self._begin()
+        if not state.done:
+            self._predict(state)
+            crash_point("batch.predicted")
+            self._finish(state)
+        return {
+            "model": self._inputs["model"],
+            "version": self._inputs["version"],
+            "rows": state.rows,
+            "predicted": state.rows - state.rejected,
+            "rejected": state.rejected,
+            "output": str(self._inputs["output"]),
+            "rejected_path": str(self._rejected) if state.rejected else None,
+            "dataset": self._dataset,
+            "file": str(self._target) if self._dataset is not None else None,
+            "reason": f"{state.rows:,} rows, {state.rejected:,} of them rejected",
+        }
+
+    def _begin(self) -> _State:
+        source = self._mark()
+        try:
+            found = _State(**orjson.loads(self._state_path.read_bytes()))
+        except FileNotFoundError:
+            self._check_target()
+            self._draft.mkdir(parents=True, exist_ok=True)
+            return _State(source)
+        if not found.done and found.source != source:
+            raise Conflict(
+                f"{self._input} was changed since this batch began with it.",
+                "Start the batch again: it is another one now.",
+                code="batch_input_changed",
+            )
+        return found
+
+    def _mark(self) -> list[Any]:
+        """What tells that the input is still the same."""
+        if self._input.startswith(DATASET):
+            return [self._inputs.get("table_version")]
+        try:
+            facts = Path(self._input).stat()
+        except OSError as error:
+            raise InvalidInput(
+                f"{self._input} can't be read: {error.strerror}.",
+                "Give a path that the server's machine has.",
+                code="batch_input",
+            ) from error
+        return [facts.st_size, facts.st_mtime_ns]
+
+    def _check_target(self) -> None:
+        if self._dataset is not None:
+            return
+        if not self._target.parent.is_dir():
+            raise InvalidInput(
+                f"There is no folder {self._target.parent}.", "Make it, or give another output."
+            )
+        if self._target.exists() and not self._inputs.get("overwrite"):
+            raise Conflict(
+                f"{self._target} is there already.",
+                "Give another output, or --overwrite.",
+                code="batch_output_exists",
+            )
+
+    # predicting
+
+    def _predict(self, state: _State) -> None:
+        model = load(Path(str(self._inputs["model_dir"])), self._inputs["files"])
+        only = bool(self._inputs.get("only"))
+        predictor = ChunkPredictor(model, self._tools, self._input, only=only)
+        rows = int(self._inputs["chunk_rows"])
+        source = self._source(rows)
+        progress = _Progress(source, state.rows)
+        for number, chunk in enumerate(_told(chunks(source.pieces, rows), self._input), 1):
+            if number <= state.chunks:
+                continue
+            if not state.names:
+                state.names = chunk.column_names
+            self._one(predictor, _with_columns(chunk, state.names), number, state)
+            crash_point("batch.chunk")
+            state.chunks, state.rows = number, state.rows + chunk.num_rows
+            write_state(vars(state), self._state_path)
+            progress.tell(state.rows)
+        broken = [{"line": b.line, "reason": b.reason, "raw": b.raw} for b in source.broken]
+        if broken and self._inputs.get("strict"):
+            raise _strict(f"line {broken[0]['line']}: {broken[0]['reason']}")
+        write_lines(broken, self._draft / f"broken{REJECTED}")
+        state.rows += len(broken)
+        state.rejected += len(broken)
+        progress.tell(state.rows, last=True)
+
+    def _one(self, predictor: ChunkPredictor, chunk: pa.Table, number: int, state: _State) -> None:
+        found = predictor.predict(chunk)
+        if found.rejected and self._inputs.get("strict"):
+            place = min(found.rejected)
+            raise _strict(f"row {state.rows + place + 1}: {found.rejected[place]}")
+        try:
+            write_chunk(found.output, self._draft / f"{number:08}.{self._kind}", self._kind)
+            lines = [
+                {
+                    "row": state.rows + i + 1,
+                    "reason": reason,
+                    "values": chunk.slice(i, 1).to_pylist()[0],
+                }
+                for i, reason in sorted(found.rejected.items())
+            ]
+            write_lines(lines, self._draft / f"{number:08}{REJECTED}")
+        except OSError as error:
+            raise _unwritable(self._draft, error) from error
+        state.rejected += len(lines)
+
+    def _source(self, rows: int) -> Source:
+        if not self._input.startswith(DATASET):
+            path = Path(self._input)
+            return open_source(path, format_of(path, self._inputs.get("format")), rows)
+        name = self._input.removeprefix(DATASET).partition("@")[0]
+        version = self._inputs.get("table_version")
+        total = self._tables.read(name, version=version, columns=()).num_rows
+        return Source(self._tables.scan(name, version=version, rows=min(rows, 1 << 16)), total)
+
+    # the end
+
+    def _finish(self, state: _State) -> None:
+        model = load(Path(str(self._inputs["model_dir"])), self._inputs["files"])
+        only = bool(self._inputs.get("only"))
+        empty = ChunkPredictor(model, self._tools, self._input, only=only).empty(state.names)
+        names = [self._draft / f"{number:08}" for number in range(1, state.chunks + 1)]
+        parts = [name.with_suffix(f".{self._kind}") for name in names]
+        if self._kind == "csv":
+            empty = self._header(empty)
+        try:
+            join(parts, self._target, self._kind, empty)
+            if state.rejected:
+                reasons = [name.with_suffix(REJECTED) for name in names]
+                broken = self._draft / f"broken{REJECTED}"
+                join([*reasons, broken], self._rejected, "jsonl", empty)
+        except OSError as error:
+            raise _unwritable(self._target, error) from error
+        crash_point("batch.joined")
+        state.done = True
+        write_state(vars(state), self._state_path)
+        for file in self._draft.iterdir():
+            if file != self._state_path:
+                file.unlink()
+
+    def _header(self, empty: pa.Schema) -> pa.Schema:
+        """A CSV has one header, and every chunk these columns."""
+        return empty
+
+
+class _Progress:
+    """Rows, their rate and the time left, as lines of the step's log."""
+
+    def __init__(self, source: Source, before: int) -> None:
+        self._source = source
+        self._before = before
+        self._began = self._told = time.monotonic()
+
+    def tell(self, rows: int, *, last: bool = False) -> None:
+        """Now and then, and at the end."""
+        now = time.monotonic()
+        if not last and now - self._told < _TELL_S:
+            return
+        self._told = now
+        spent = max(now - self._began, 1e-6)
+        rate = (rows - self._before) / spent
+        words = [f"{rows:,} rows", f"{rate:,.0f} rows/s"]
+        total = self._source.total
+        share = rows / total if total else self._source.share()
+        if share and not last:
+            words.append(f"{share:.0%}")
+            left = (rows / share - rows) / rate if rate else 0.0
+            words.append(f"{left:,.0f} s left")
+        print(", ".join(words), flush=True)  # noqa: T201 - a step's output is its log
+
+
+def _told(pieces: Iterator[pa.Table], name: str) -> Iterator[pa.Table]:
+    """`pieces`, and what stops the reading of them in our own words."""
+    try:
+        yield from pieces
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise unreadable(Path(name), error) from error
+
+
+def _with_columns(chunk: pa.Table, names: list[str]) -> pa.Table:
+    """JSON objects may differ in their keys: the first chunk's make the output."""
+    if chunk.column_names == names:
+        return chunk
+    nothing = pa.nulls(chunk.num_rows, pa.string())
+    return pa.table(
+        {name: chunk.column(name) if name in chunk.column_names else nothing for name in names}
+    )
+
+
+def _strict(what: str) -> InvalidInput:
+    return InvalidInput(
+        f"A row can't be used, {what}.",
+        "Mend it, or leave --strict out: such rows are then set aside.",
+        code="batch_row",
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceExhausted(
+            f"No space is left for {path}.",
+            "Free some and resume the run: what was predicted is kept.",
+            code="disk_full",
+        )
+    return Unavailable(
+        f"{path} can't be written: {error.strerror or error}.", "Check its permissions."
+    )

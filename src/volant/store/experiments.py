@@ -1,0 +1,223 @@
+"""Experiments and their tags."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from volant.domain.query import Comparison, Order, Search
+from volant.domain.tracking import Experiment, Lifecycle
+from volant.errors import Conflict, InvalidInput, NotFound
+from volant.store.engine import Database, Write
+from volant.store.measurements import insert_of
+from volant.store.rows import columns
+from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
+from volant.store.tracking_tables import experiment_tags, experiments, tracked_runs
+
+_ATTRIBUTES: dict[str, Any] = {
+    "name": experiments.c.name,
+    "experiment_id": experiments.c.id,
+    "creation_time": experiments.c.created_at,
+    "last_update_time": experiments.c.updated_at,
+}
+
+
+class SqlExperiments:
+    """`ExperimentRecords` on SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        name: str,
+        *,
+        artifact_location: str = "",
+        tags: Mapping[str, str] | None = None,
+        exist_ok: bool = False,
+    ) -> Experiment:
+        # 18 digits, as MLflow's own clients expect of an experiment's id
+        number = str(10**17 + secrets.randbelow(9 * 10**17))
+        now = datetime.now(UTC)
+        row = {
+            "id": number,
+            "name": name,
+            "created_at": now,
+            "updated_at": now,
+            "artifact_location": artifact_location or f"mlflow-artifacts:/{number}",
+            "lifecycle": Lifecycle.ACTIVE,
+        }
+        with self._database.write() as work:
+            if work.insert_new(experiments, row):
+                _set_tags(work, number, tags or {})
+                return _find(work.connection, experiments.c.id == number, number)
+            found = _find(work.connection, experiments.c.name == name, name)
+        if exist_ok:
+            return found
+        state = "" if found.lifecycle is Lifecycle.ACTIVE else ", deleted"
+        raise Conflict(
+            f"Experiment(name={name}) already exists{state}.",
+            "Use it, restore it, or choose another name.",
+            code="already_exists",
+            details={"experiment": found.id},
+        )
+
+    def get(self, experiment_id: str) -> Experiment:
+        with self._database.read() as connection:
+            return _find(connection, experiments.c.id == experiment_id, experiment_id)
+
+    def by_name(self, name: str) -> Experiment:
+        with self._database.read() as connection:
+            return _find(connection, experiments.c.name == name, name)
+
+    def change(
+        self,
+        experiment_id: str,
+        *,
+        name: str | None = None,
+        lifecycle: Lifecycle | None = None,
+        tags: Mapping[str, str] | None = None,
+        without: str | None = None,
+    ) -> Experiment:
+        here = experiments.c.id == experiment_id
+        with self._database.write() as work:
+            _find(work.connection, here, experiment_id)
+            _set_tags(work, experiment_id, tags or {})
+            if without is not None:
+                _remove_tag(work, experiment_id, without)
+            changed: dict[str, Any] = {"updated_at": datetime.now(UTC)}
+            if name is not None:
+                _check_free(work, experiment_id, name)
+                changed["name"] = name
+            if lifecycle is not None:
+                changed["lifecycle"] = lifecycle
+                work.execute(
+                    sa.update(tracked_runs)
+                    .where(tracked_runs.c.experiment_id == experiment_id)
+                    .values(lifecycle=lifecycle)
+                )
+            work.execute(sa.update(experiments).where(here).values(**changed))
+            return _find(work.connection, here, experiment_id)
+
+    def search(self, search: Search) -> tuple[Sequence[Experiment], bool]:
+        statement = sa.select(*columns(experiments)).where(
+            experiments.c.lifecycle.in_(search.lifecycles),
+            *(self._condition(comparison) for comparison in search.where),
+        )
+        orders = [*search.order, Order("attribute", "creation_time", descending=True)]
+        statement = ordered(
+            statement, orders, _ATTRIBUTES, {"tag": experiment_tags}, experiments.c.id
+        )
+        statement = (
+            statement.order_by(experiments.c.seq.desc())
+            .limit(search.limit + 1)
+            .offset(search.offset)
+        )
+        with self._database.read() as connection:
+            rows, more = page_of(connection.execute(statement).mappings().all(), search.limit)
+            return _whole(connection, rows), more
+
+    def _condition(self, comparison: Comparison) -> sa.ColumnElement[Any]:
+        sqlite = self._database.is_sqlite
+        if comparison.entity == "tag":
+            return in_pairs(experiment_tags, experiments.c.id, comparison, sqlite)
+        column = _ATTRIBUTES[comparison.key]
+        if comparison.key.endswith("_time"):
+            return compared_time(column, comparison)
+        return compared(column, comparison, sqlite)
+
+
+def must_be_active(connection: sa.Connection, experiment_id: str) -> Experiment:
+    """The experiment; raises `NotFound`, or `InvalidInput` for a deleted one."""
+    found = _find(connection, experiments.c.id == experiment_id, experiment_id)
+    if found.lifecycle is not Lifecycle.ACTIVE:
+        raise InvalidInput(
+            f"The experiment {found.id} must be in the 'active' state."
+            f" Current state is {found.lifecycle.value}.",
+            "Restore the experiment first.",
+            code="not_active",
+        )
+    return found
+
+
+def _find(connection: sa.Connection, where: Any, asked: str) -> Experiment:
+    statement = sa.select(*columns(experiments)).where(where)
+    found = _whole(connection, connection.execute(statement).mappings().all())
+    if not found:
+        raise NotFound(
+            f"There is no experiment {asked[:500]!r}.",
+            "`mlflow.search_experiments()` lists them; create_experiment makes one.",
+            code="tracking.no_experiment",
+        )
+    return found[0]
+
+
+def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Experiment]:
+    tags = pairs_of(connection, experiment_tags, [row["id"] for row in rows])
+    return [
+        Experiment(
+            **{**row, "updated_at": row["updated_at"] or row["created_at"]},
+            tags=tags.get(row["id"], {}),
+        )
+        for row in rows
+    ]
+
+
+def pairs_of(
+    connection: sa.Connection, table: sa.Table, owners: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Keys and values by owner."""
+    own = next(iter(table.primary_key.columns))
+    found: dict[str, dict[str, str]] = {}
+    for i in range(0, len(owners), 500):
+        statement = (
+            sa.select(own, table.c.key, table.c.value)
+            .where(own.in_(owners[i : i + 500]))
+            .order_by(table.c.key)
+        )
+        for owner, key, value in connection.execute(statement):
+            found.setdefault(owner, {})[key] = value
+    return found
+
+
+def upsert_pairs(work: Write, table: sa.Table, owner: str, items: Mapping[str, str]) -> None:
+    """Set keys of one owner to new values."""
+    own = next(iter(table.primary_key.columns))
+    statement = insert_of(work)(table)
+    statement = statement.on_conflict_do_update(
+        index_elements=[own, table.c.key], set_={"value": statement.excluded.value}
+    )
+    rows = [{own.name: owner, "key": key, "value": value} for key, value in items.items()]
+    if rows:
+        work.execute(statement, rows)
+
+
+def _set_tags(work: Write, experiment_id: str, tags: Mapping[str, str]) -> None:
+    upsert_pairs(work, experiment_tags, experiment_id, tags)
+
+
+def _remove_tag(work: Write, experiment_id: str, key: str) -> None:
+    c = experiment_tags.c
+    if not work.changed(
+        sa.delete(experiment_tags).where(c.experiment_id == experiment_id, c.key == key)
+    ):
+        raise NotFound(
+            f"No tag with name: {key[:250]} in experiment with id {experiment_id}.",
+            "Look at the experiment's tags.",
+            code="tracking.no_tag",
+        )
+
+
+def _check_free(work: Write, experiment_id: str, name: str) -> None:
+    taken = work.execute(sa.select(experiments.c.id).where(experiments.c.name == name)).scalar()
+    if taken is not None and taken != experiment_id:
+        raise Conflict(
+            f"Experiment(name={name}) already exists.",
+            "Choose another name.",
+            code="already_exists",
+            details={"experiment": taken},
+        )

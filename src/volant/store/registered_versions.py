@@ -1,0 +1,298 @@
+"""Versions of registered models as MLflow's registry has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from volant.domain.deployment import RevisionStatus
+from volant.domain.event import Event
+from volant.domain.model import ModelVersion, Stage
+from volant.domain.query import Comparison, Search
+from volant.domain.registered import OldStage, RegisteredVersion
+from volant.errors import Conflict, NotFound
+from volant.store.engine import Database, Write
+from volant.store.events import emit
+from volant.store.measurements import insert_of
+from volant.store.models import insert_version
+from volant.store.registered_models import describe, no_model
+from volant.store.registered_tables import version_facts, version_tags
+from volant.store.schema import aliases, deployments, model_versions, models, revisions
+from volant.store.searching import compared, compared_time, ordered, page_of
+
+_V, _F = model_versions.c, version_facts.c
+_UPDATED = sa.func.coalesce(_F.updated_at, _V.created_at, type_=_V.created_at.type)
+
+
+def _text(column: Any) -> Any:
+    return sa.func.coalesce(column, "")
+
+
+_SELECT = sa.select(
+    _V.model,
+    _V.version,
+    _V.created_at,
+    _UPDATED.label("updated_at"),
+    _V.uri,
+    _F.old_stage,
+    _text(_F.description).label("description"),
+    _text(_F.user).label("user"),
+    _text(_F.source).label("source"),
+    _text(_F.run_id).label("run_id"),
+    _text(_F.model_id).label("model_id"),
+    _V.lineage,
+).outerjoin_from(
+    model_versions,
+    version_facts,
+    sa.and_(_F.model == _V.model, _F.version == _V.version),
+)
+_ATTRIBUTES: dict[str, Any] = {
+    "name": _V.model,
+    "version_number": _V.version,
+    "run_id": _text(_F.run_id),
+    "source_path": _text(_F.source),
+    "source": _text(_F.source),
+    "model_id": _text(_F.model_id),
+    "creation_timestamp": _V.created_at,
+    "last_updated_timestamp": _UPDATED,
+}
+
+
+class SqlRegisteredVersions:
+    """`RegisteredVersions` on SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self, version: ModelVersion, told: RegisteredVersion, event: Event
+    ) -> RegisteredVersion:
+        name = version.model
+        with self._database.write() as work:
+            locked = sa.select(models.c.latest_version).where(models.c.name == name)
+            newest = work.execute(locked.with_for_update()).scalar()
+            if newest is None:
+                raise no_model(name)
+            number = newest + 1
+            insert_version(work, replace(version, version=number))
+            _tell(
+                work,
+                name,
+                number,
+                {
+                    "description": told.description,
+                    "user": told.user,
+                    "source": told.source,
+                    "run_id": told.run_id,
+                    "model_id": told.model_id,
+                },
+            )
+            _set_tags(work, name, number, told.tags)
+            describe(work, name, None)
+            emit(work, replace(event, data={**event.data, "version": number}))
+            return _find(work.connection, name, number)
+
+    def get(self, name: str, version: int) -> RegisteredVersion:
+        with self._database.read() as connection:
+            return _find(connection, name, version)
+
+    def change(
+        self,
+        name: str,
+        version: int,
+        *,
+        description: str | None = None,
+        old_stage: OldStage | None = None,
+        archive_others: bool = False,
+        tags: Mapping[str, str] | None = None,
+        without: str | None = None,
+    ) -> RegisteredVersion:
+        with self._database.write() as work:
+            _find(work.connection, name, version)
+            if old_stage is not None and archive_others:
+                others = sa.update(version_facts).where(
+                    _F.model == name, _F.old_stage == old_stage, _F.version != version
+                )
+                work.execute(others.values(old_stage=OldStage.ARCHIVED))
+            changed = {"description": description, "old_stage": old_stage}
+            _tell(work, name, version, {k: v for k, v in changed.items() if v is not None})
+            _set_tags(work, name, version, tags or {})
+            if without is not None:
+                c = version_tags.c
+                gone = sa.delete(version_tags).where(
+                    c.model == name, c.version == version, c.key == without
+                )
+                work.execute(gone)
+            return _find(work.connection, name, version)
+
+    def delete(self, name: str, version: int) -> None:
+        with self._database.write() as work:
+            _find(work.connection, name, version)
+            work.execute(sa.select(models.c.name).where(models.c.name == name).with_for_update())
+            _refuse_if_served(work, name, version)
+            _refuse_if_needed(work, name, version)
+            for table in (aliases, model_versions):
+                c = table.c
+                work.execute(sa.delete(table).where(c.model == name, c.version == version))
+            describe(work, name, None)
+
+    def search(self, search: Search) -> tuple[Sequence[RegisteredVersion], bool]:
+        statement = _SELECT.where(*(self._condition(each) for each in search.where))
+        statement = ordered(statement, search.order, _ATTRIBUTES, {}, _V.model)
+        statement = statement.order_by(_UPDATED.desc(), _V.model, _V.version.desc())
+        statement = statement.limit(search.limit + 1).offset(search.offset)
+        with self._database.read() as connection:
+            rows, more = page_of(connection.execute(statement).mappings().all(), search.limit)
+            return _whole(connection, rows), more
+
+    def _condition(self, comparison: Comparison) -> sa.ColumnElement[Any]:
+        sqlite = self._database.is_sqlite
+        if comparison.entity == "tag":
+            return _tagged(comparison, sqlite)
+        column = _ATTRIBUTES[comparison.key]
+        if comparison.key.endswith("_timestamp"):
+            return compared_time(column, comparison)
+        return compared(column, comparison, sqlite)
+
+
+def _tagged(comparison: Comparison, sqlite: bool) -> sa.ColumnElement[Any]:
+    c = version_tags.c
+    found = sa.exists().where(c.model == _V.model, c.version == _V.version, c.key == comparison.key)
+    if comparison.op == "IS NULL":
+        return ~found
+    if comparison.op == "IS NOT NULL":
+        return found
+    return found.where(compared(c.value, comparison, sqlite))
+
+
+def _refuse_if_served(work: Write, name: str, version: int) -> None:
+    serving = (RevisionStatus.LIVE, *ON_THE_WAY)
+    found = (
+        sa.select(deployments.c.name)
+        .join(revisions, revisions.c.deployment == deployments.c.name)
+        .where(
+            deployments.c.model == name,
+            revisions.c.model_version == version,
+            revisions.c.status.in_(serving),
+        )
+    )
+    by = work.execute(found).scalar()
+    if by is not None:
+        raise Conflict(
+            f"Version {version} of {name!r} is served by the deployment {by!r}.",
+            f"Deploy another version first, or end it: volant deployments delete {by}.",
+            code="model.in_use",
+        )
+    stage = work.execute(
+        sa.select(_V.stage).where(_V.model == name, _V.version == version)
+    ).scalar_one()
+    if stage is Stage.CHAMPION:
+        raise Conflict(
+            f"Version {version} of {name!r} is the champion.",
+            "Promote another version first.",
+            code="model.in_use",
+        )
+
+
+def _refuse_if_needed(work: Write, name: str, version: int) -> None:
+    """While a rollback would go to it, or another version names it as its parent."""
+    r, d = revisions.c, deployments.c
+    mine = sa.select(d.name, d.live_version).where(d.model == name)
+    for deployment, live in work.connection.execute(mine):
+        before = sa.select(r.model_version).where(
+            r.deployment == deployment,
+            r.status == RevisionStatus.RETIRED,
+            r.model_version != (live or 0),
+        )
+        newest = work.execute(before.order_by(r.number.desc()).limit(1)).scalar()
+        if newest == version:
+            raise Conflict(
+                f"Version {version} of {name!r} is what a rollback of {deployment!r} goes to.",
+                f"Deploy another version first, or end it: volant deployments delete {deployment}.",
+                code="model.in_use",
+            )
+    newer = sa.select(_V.version, _V.lineage).where(_V.model == name, _V.version != version)
+    found = [
+        number for number, of in work.connection.execute(newer) if of.parent_version == version
+    ]
+    if found:
+        raise Conflict(
+            f"Version {version} of {name!r} is in the lineage of version {found[0]}, which was "
+            "made to replace it.",
+            f"Delete version {found[0]} first, or keep both.",
+            code="model.in_use",
+            details={"model": name, "versions": found[:100]},
+        )
+
+
+ON_THE_WAY = tuple(
+    status for status in RevisionStatus if status.value in ("pending", "ready", "shadow", "canary")
+)
+
+
+def _find(connection: sa.Connection, name: str, version: int) -> RegisteredVersion:
+    statement = _SELECT.where(_V.model == name, _V.version == version)
+    rows = connection.execute(statement).mappings().all()
+    if not rows:
+        raise NotFound(
+            f"Model Version (name={name[:250]}, version={version}) not found.",
+            f"`volant models show {name[:250]}` lists its versions.",
+            code="model.not_found",
+        )
+    return _whole(connection, rows)[0]
+
+
+def _tell(work: Write, name: str, version: int, changed: Mapping[str, Any]) -> None:
+    """Set facts of a version; the row is made when it is the first time."""
+    blank = dict.fromkeys(("description", "user", "source", "run_id", "model_id"), "")
+    now = {"updated_at": datetime.now(UTC)}
+    row = {"model": name, "version": version, "old_stage": OldStage.NONE, **blank}
+    statement = insert_of(work)(version_facts).values(**{**row, **changed, **now})
+    work.execute(
+        statement.on_conflict_do_update(
+            index_elements=["model", "version"], set_={**changed, **now}
+        )
+    )
+
+
+def _set_tags(work: Write, name: str, version: int, tags: Mapping[str, str]) -> None:
+    statement = insert_of(work)(version_tags)
+    statement = statement.on_conflict_do_update(
+        index_elements=["model", "version", "key"], set_={"value": statement.excluded.value}
+    )
+    rows = [{"model": name, "version": version, "key": k, "value": v} for k, v in tags.items()]
+    if rows:
+        work.execute(statement, rows)
+
+
+def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[RegisteredVersion]:
+    names = {row["model"] for row in rows}
+    tags: dict[tuple[str, int], dict[str, str]] = {}
+    c = version_tags.c
+    for row in connection.execute(sa.select(version_tags).where(c.model.in_(names))):
+        tags.setdefault((row.model, row.version), {})[row.key] = row.value
+    pointing: dict[tuple[str, int], list[str]] = {}
+    a = aliases.c
+    for row in connection.execute(sa.select(aliases).where(a.model.in_(names)).order_by(a.alias)):
+        pointing.setdefault((row.model, row.version), []).append(row.alias)
+    return [_one(row, tags, pointing) for row in rows]
+
+
+def _one(
+    row: sa.RowMapping,
+    tags: Mapping[tuple[str, int], Mapping[str, str]],
+    pointing: Mapping[tuple[str, int], Sequence[str]],
+) -> RegisteredVersion:
+    """A version that the platform trained has no facts of its own: its lineage tells."""
+    fields = {key: row[key] for key in row if key != "lineage"}
+    fields["old_stage"] = row["old_stage"] or OldStage.NONE
+    fields["source"] = row["source"] or row["uri"]
+    fields["run_id"] = row["run_id"] or row["lineage"].tracking_run or ""
+    key = (row["model"], row["version"])
+    return RegisteredVersion(
+        **fields, tags=dict(tags.get(key, {})), aliases=tuple(pointing.get(key, ()))
+    )

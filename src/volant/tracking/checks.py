@@ -1,0 +1,157 @@
+"""What names, keys and values may be: MLflow's rules and limits, so that whatever its
+clients accept is accepted here and nothing else is."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
+
+from volant.domain.tracking import Metric
+from volant.errors import InvalidInput
+
+MAX_PARAM = 6000  # characters
+MAX_TAG = 8000
+MAX_EXPERIMENT_TAG = 20_000
+MAX_KEY = 250
+MAX_EXPERIMENT_NAME = 500
+MAX_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
+MAX_TOGETHER = 1000
+
+_NAME = re.compile(r"[/\w.\- :]+")
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
+_LONG = 2**63
+
+
+def invalid(parameter: str, value: object, why: str, fix: str = "") -> InvalidInput:
+    """The error for one parameter, in the words that MLflow's users know."""
+    shown = str(value)
+    shown = shown if len(shown) <= 120 else f"{shown[:120]}…"
+    return InvalidInput(
+        f"Invalid value {shown!r} for parameter {parameter!r} supplied: {why}",
+        fix,
+        code="invalid_parameter",
+        details={"parameter": parameter},
+    )
+
+
+def key(value: str, what: str, where: str = "key") -> str:
+    """A name of a metric, param or tag that can also be a path."""
+    if not value:
+        raise invalid(where, value, f"a {what} needs a name.", "Give it a name.")
+    if len(value) > MAX_KEY:
+        raise invalid(
+            where,
+            value,
+            f"'{where}' exceeds the maximum length of {MAX_KEY} characters (it has {len(value)}).",
+            "Use a shorter name.",
+        )
+    if _NAME.fullmatch(value) is None:
+        raise invalid(
+            where,
+            value,
+            f"a {what}'s name may only contain alphanumerics, underscores (_), dashes (-), "
+            "periods (.), spaces ( ), colon(:) and slashes (/).",
+            "Rename it.",
+        )
+    if climbs(value):
+        raise invalid(where, value, f"a {what}'s name must be a plain path.", "Rename it.")
+    return value
+
+
+def climbs(path: str) -> bool:
+    """Whether a path isn't its own plain form: absolute, doubled, or out of its folder."""
+    normal = posixpath.normpath(path)
+    return normal != path or normal == "." or normal.startswith(("..", "/"))
+
+
+def run_id(value: str) -> str:
+    """An id that could be a run's."""
+    if _RUN_ID.fullmatch(value) is None:
+        raise invalid("run_id", value, "it is no run's id.", "`mlflow.search_runs()` lists them.")
+    return value
+
+
+def experiment_name(value: str) -> str:
+    if not value or not value.strip():
+        raise invalid("name", value, "an experiment needs a name.", "Give it a name.")
+    if len(value) > MAX_EXPERIMENT_NAME:
+        raise invalid(
+            "name",
+            value,
+            f"'name' exceeds the maximum length of {MAX_EXPERIMENT_NAME} characters.",
+            "Use a shorter name.",
+        )
+    return value
+
+
+def artifact_location(value: str) -> str:
+    """Only this platform's own store: a server must not be sent elsewhere by a client."""
+    if value and not value.startswith("mlflow-artifacts:"):
+        raise invalid(
+            "artifact_location",
+            value,
+            "artifacts are kept in the platform's own store.",
+            "Leave it out.",
+        )
+    if "#" in value or "?" in value or ".." in unquote(value).split("/"):
+        raise invalid("artifact_location", value, "it isn't a plain path.", "Leave it out.")
+    return value
+
+
+def text(value: str, what: str, name: str, most: int) -> str:
+    if len(value) > most:
+        raise invalid(
+            "value",
+            value[:40],
+            f"the {what} {name!r} exceeds the maximum length of {most} characters "
+            f"(it has {len(value)}).",
+            f"Store it as an artifact, or cut it to {most} characters.",
+        )
+    return value
+
+
+def metric(point: Metric, where: str = "key") -> Metric:
+    key(point.key, "metric", where)
+    for name, number in (("step", point.step), ("timestamp", point.timestamp)):
+        if not -_LONG <= number < _LONG:
+            raise invalid(name, number, "it has more than 64 bits.", "Use a smaller number.")
+    return point
+
+
+def params(items: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for i, (name, value) in enumerate(items):
+        key(name, "param", f"params[{i}].key" if len(items) > 1 else "key")
+        if name in found and found[name] != value:
+            raise InvalidInput(
+                f"Duplicate parameter keys have been submitted: [{name!r}].",
+                "Send each param once.",
+                code="invalid_parameter",
+            )
+        found[name] = text(value, "param", name, MAX_PARAM)
+    return found
+
+
+def tags(items: Mapping[str, str], most: int = MAX_TAG) -> dict[str, str]:
+    return {key(name, "tag"): text(value, "tag", name, most) for name, value in items.items()}
+
+
+def batch(metrics: int, params: int, tags: int) -> None:
+    """How much one call may log."""
+    for what, count in (("metrics", metrics), ("params", params), ("tags", tags)):
+        if count > MAX_BATCH[what]:
+            raise InvalidInput(
+                f"A batch logging request can contain at most {MAX_BATCH[what]} {what}."
+                f" Got {count} {what}.",
+                f"Please split up {what} across multiple requests and try again.",
+                code="invalid_parameter",
+            )
+    if metrics + params + tags > MAX_TOGETHER:
+        raise InvalidInput(
+            f"A batch logging request can contain at most {MAX_TOGETHER} metrics, params and "
+            f"tags. Got {metrics + params + tags}.",
+            "Please split them up across multiple requests and try again.",
+            code="invalid_parameter",
+        )

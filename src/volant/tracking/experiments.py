@@ -1,0 +1,84 @@
+"""The verbs on experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from volant.domain.query import Search, parse_filter, parse_order
+from volant.domain.tracking import DEFAULT_EXPERIMENT, Experiment, Lifecycle
+from volant.errors import InvalidInput
+from volant.ports.tracked import ExperimentRecords
+from volant.tracking import checks
+from volant.tracking.vocabularies import EXPERIMENTS
+
+
+class ExperimentDesk:
+    """Create, find, change and search experiments."""
+
+    def __init__(self, experiments: ExperimentRecords) -> None:
+        self._experiments = experiments
+
+    def create(
+        self, name: str, artifact_location: str = "", tags: Mapping[str, str] | None = None
+    ) -> Experiment:
+        """Raises `Conflict` when the name is taken, `InvalidInput` for a bad name."""
+        return self._experiments.create(
+            checks.experiment_name(name),
+            artifact_location=checks.artifact_location(artifact_location),
+            tags=checks.tags(tags or {}, checks.MAX_EXPERIMENT_TAG),
+        )
+
+    def get(self, experiment_id: str) -> Experiment:
+        return self._experiments.get(experiment_id)
+
+    def by_name(self, name: str) -> Experiment:
+        return self._experiments.by_name(name)
+
+    def rename(self, experiment_id: str, name: str | None) -> Experiment:
+        """Raises `InvalidInput` for a deleted experiment, `Conflict` for a taken name."""
+        found = self._experiments.get(experiment_id)
+        if found.lifecycle is not Lifecycle.ACTIVE:
+            raise InvalidInput(
+                "Cannot rename a non-active experiment.", "Restore it first.", code="not_active"
+            )
+        wanted = checks.experiment_name(name) if name is not None else None
+        return self._experiments.change(experiment_id, name=wanted)
+
+    def delete(self, experiment_id: str) -> None:
+        """Mark it and its runs deleted; `restore` brings them back."""
+        if experiment_id == DEFAULT_EXPERIMENT:
+            raise InvalidInput(
+                "The default experiment can't be deleted.",
+                "Delete its runs instead.",
+                code="invalid_parameter",
+            )
+        self._experiments.change(experiment_id, lifecycle=Lifecycle.DELETED)
+
+    def restore(self, experiment_id: str) -> None:
+        self._experiments.change(experiment_id, lifecycle=Lifecycle.ACTIVE)
+
+    def set_tag(self, experiment_id: str, key: str, value: str) -> None:
+        tags = checks.tags({key: value}, checks.MAX_EXPERIMENT_TAG)
+        self._experiments.change(experiment_id, tags=tags)
+
+    def delete_tag(self, experiment_id: str, key: str) -> None:
+        self._experiments.change(experiment_id, without=key)
+
+    def search(
+        self,
+        filter_string: str | None,
+        order_by: Sequence[str],
+        lifecycles: Sequence[Lifecycle],
+        limit: int,
+        offset: int,
+    ) -> tuple[Sequence[Experiment], bool]:
+        """A page, and whether there are more."""
+        return self._experiments.search(
+            Search(
+                parse_filter(filter_string, EXPERIMENTS),
+                parse_order(list(order_by), EXPERIMENTS),
+                limit,
+                offset,
+                tuple(lifecycles),
+            )
+        )

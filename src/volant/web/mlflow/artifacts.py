@@ -1,0 +1,202 @@
+"""The artifact proxy: files of runs and logged models over HTTP.
+
+What the registry holds is here too, below `volant/`, to read only: so a client can load
+`models:/NAME@champion` although the platform itself trained it.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from anyio import to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from volant.access.permissions import Permission
+from volant.errors import PermissionDenied, VolantError
+from volant.ports.files import Draft, FileEntry
+from volant.web.mlflow.admission import admit
+from volant.web.mlflow.calls import Asked, Call
+from volant.web.mlflow.places import REGISTRY, place_of, uri_of
+from volant.web.mlflow.problems import answer, refused
+from volant.web.mlflow.verbs import Platform
+
+Json = dict[str, Any]
+
+PREFIXES = tuple(f"/{api}/2.0/mlflow-artifacts" for api in ("api", "ajax-api"))
+_PIECE = 1 << 20  # bytes that go to the disk at once
+
+
+def routes(platform: Platform) -> Sequence[BaseRoute]:
+    """Upload, download, list, delete, and uploads in parts."""
+    found: list[BaseRoute] = []
+    for prefix in PREFIXES:
+        at = f"{prefix}/artifacts"
+        one = f"{at}/{{path:path}}"
+        found += [
+            Route(at, partial(_list, platform), methods=["GET"]),
+            Route(one, partial(_download, platform), methods=["GET"]),
+            Route(one, partial(_upload, platform), methods=["PUT"]),
+            Route(one, partial(_delete, platform), methods=["DELETE"]),
+        ]
+    return found
+
+
+async def _list(platform: Platform, request: Request) -> Response:
+    path = request.query_params.get("path", "").rstrip("/")
+
+    def listed() -> Json:
+        return {"files": entries(inside(platform, path), "")}
+
+    return await _guarded(platform, request, Permission.TRACKING_READ, listed)
+
+
+async def _guarded(
+    platform: Platform, request: Request, permission: Permission, act: Callable[[], Json | Response]
+) -> Response:
+    """`act` in a thread, if the caller may; its errors as MLflow's."""
+
+    def run() -> Response:
+        try:
+            admit(platform.access, request, permission)
+            found = act()
+        except VolantError as error:
+            return refused(error)
+        return found if isinstance(found, Response) else answer(200, found)
+
+    return await to_thread.run_sync(run)
+
+
+def entries_of(platform: Platform, path: str) -> Sequence[FileEntry]:
+    """What lies at a path, the registry's own included."""
+    if path.startswith(REGISTRY):
+        return platform.registry_files.list(path.removeprefix(REGISTRY))
+    return platform.artifact_files.list(path)
+
+
+def inside(platform: Platform, path: str) -> Sequence[FileEntry]:
+    """What lies in a folder; a file has nothing in it."""
+    found = entries_of(platform, path)
+    name = path.rpartition("/")[2]
+    alone = len(found) == 1 and found[0].name == name and not found[0].is_folder
+    if alone and not entries_of(platform, f"{path}/{name}"):
+        return []
+    return found
+
+
+def entries(found: Sequence[FileEntry], prefix: str) -> list[Json]:
+    """Entries as the protocol has them; a folder has no size."""
+    return [
+        {"path": f"{prefix}{entry.name}", "is_dir": entry.is_folder}
+        | ({} if entry.is_folder else {"file_size": entry.bytes})
+        for entry in found
+    ]
+
+
+async def _download(platform: Platform, request: Request) -> Response:
+    path = request.path_params["path"]
+
+    def found() -> Response:
+        if path.startswith(REGISTRY):
+            file = platform.registry_files.find(path.removeprefix(REGISTRY))
+        else:
+            file = platform.artifact_files.find(path)
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        # An attachment, whatever it is: a page among artifacts must not run in our origin.
+        return FileResponse(file, media_type=kind, filename=file.name)
+
+    return await _guarded(platform, request, Permission.TRACKING_READ, found)
+
+
+async def _upload(platform: Platform, request: Request) -> Response:
+    """The body becomes the file. A small one takes a single hop to a thread."""
+    path = request.path_params["path"]
+    draft: Draft | None = None
+    piece = bytearray()
+    try:
+        async for chunk in request.stream():
+            piece += chunk
+            if len(piece) >= _PIECE:
+                draft = await to_thread.run_sync(_more, platform, request, draft, bytes(piece))
+                piece.clear()
+        return await to_thread.run_sync(_last, platform, request, draft, bytes(piece), path)
+    except VolantError as error:
+        return refused(error)
+    except ClientDisconnect:
+        if draft is not None:
+            await to_thread.run_sync(draft.drop)
+        raise
+
+
+def _more(platform: Platform, request: Request, draft: Draft | None, piece: bytes) -> Draft:
+    if draft is None:
+        may_write(platform, request)
+        draft = platform.artifact_files.draft()
+    try:
+        draft.add(piece)
+    except BaseException:
+        draft.drop()
+        raise
+    return draft
+
+
+def _last(
+    platform: Platform, request: Request, draft: Draft | None, piece: bytes, path: str
+) -> Response:
+    draft = _more(platform, request, draft, piece)
+    draft.keep(path)
+    return answer(200, {})
+
+
+def may_write(platform: Platform, request: Request) -> None:
+    """Raises unless the caller may write at the request's path."""
+    admit(platform.access, request, Permission.TRACKING_LOG)
+    if request.path_params.get("path", "").startswith(REGISTRY):
+        raise PermissionDenied(
+            "What the registry holds never changes.", "Register a new version instead."
+        )
+
+
+async def _delete(platform: Platform, request: Request) -> Response:
+    path = request.path_params["path"]
+
+    def deleted() -> Json:
+        may_write(platform, request)
+        platform.artifact_files.delete(path)
+        return {}
+
+    return await _guarded(platform, request, Permission.TRACKING_DELETE, deleted)
+
+
+def _listed(asked: Asked, root: str) -> Json:
+    path = (
+        asked.fields.maybe("path") or asked.fields.maybe("artifact_directory_path") or ""
+    ).strip("/")
+    place = "/".join(part for part in (place_of(root), path) if part)
+    prefix = f"{path}/" if path else ""
+    return {"root_uri": uri_of(root), "files": entries(inside(asked.platform, place), prefix)}
+
+
+def _of_run(asked: Asked) -> Json:
+    found = asked.platform.tracked_runs.get(asked.fields.text("run_id", "run_uuid"))
+    return _listed(asked, found.artifact_uri)
+
+
+def _of_model(asked: Asked) -> Json:
+    found = asked.platform.logged_models.get(asked.fields.text("model_id"))
+    return _listed(asked, found.artifact_uri)
+
+
+CALLS = (
+    Call("GET", "/artifacts/list", Permission.TRACKING_READ, _of_run),
+    Call(
+        "GET",
+        "/logged-models/{model_id}/artifacts/directories",
+        Permission.TRACKING_READ,
+        _of_model,
+    ),
+)

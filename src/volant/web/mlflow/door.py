@@ -1,0 +1,163 @@
+"""The door through which MLflow's own clients come in.
+
+Plain routes, not FastAPI's: a client makes these calls by the thousand, and each takes
+one hop to a thread, which admits the caller, answers and writes the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from volant.domain.principal import Principal
+from volant.errors import InvalidInput, NotFound, VolantError
+from volant.web.api.problems import request_id
+from volant.web.mlflow import artifacts, experiments, logged_models, registry, runs
+from volant.web.mlflow.admission import admit
+from volant.web.mlflow.calls import Asked, Call
+from volant.web.mlflow.fields import Fields
+from volant.web.mlflow.problems import answer, broken, refused
+from volant.web.mlflow.verbs import Platform
+
+# The version of MLflow whose protocol this is: some clients ask for it and compare.
+PROTOCOL_VERSION = "3.17.2"
+PREFIXES = tuple(
+    f"/{api}/{version}/mlflow" for api in ("api", "ajax-api") for version in ("2.0", "3.0")
+)
+BODY_LIMIT = 32 << 20  # bytes; a run's inputs may carry profiles of 16 MB
+
+CALLS: tuple[Call, ...] = (
+    *experiments.CALLS,
+    *runs.CALLS,
+    *logged_models.CALLS,
+    *artifacts.CALLS,
+    *registry.CALLS,
+)
+
+_log = structlog.get_logger("volant.web")
+
+
+def routes(platform: Platform) -> Sequence[BaseRoute]:
+    """Every call below each of its prefixes, and what clients ask about the server."""
+    found: list[BaseRoute] = [
+        Route("/version", _version, methods=["GET"]),
+        Route("/health", _health, methods=["GET"]),
+        *artifacts.routes(platform),
+    ]
+    for prefix in PREFIXES:
+        found += [
+            Route(prefix + call.path, partial(_serve, platform, call), methods=[call.method])
+            for call in CALLS
+        ]
+        found.append(Route(f"{prefix}/server-info", _server_info, methods=["GET"]))
+        found.append(Route(f"{prefix}/{{rest:path}}", _unknown, methods=_METHODS))
+    return found
+
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+async def _version(request: Request) -> Response:
+    return PlainTextResponse(PROTOCOL_VERSION)
+
+
+async def _health(request: Request) -> Response:
+    return PlainTextResponse("OK")
+
+
+async def _server_info(request: Request) -> Response:
+    facts = {
+        "store_type": "SqlStore",
+        "workspaces_enabled": False,
+        "trace_archival_enabled": False,
+        "multipart_uploads_enabled": False,
+        "multipart_downloads_enabled": False,
+        "features_enabled": [],
+    }
+    return answer(200, facts)
+
+
+async def _unknown(request: Request) -> Response:
+    return refused(
+        NotFound(
+            f"{request.method} {request.url.path} isn't a call that Volant answers.",
+            "See docs: what of MLflow's protocol is there.",
+            code="no_endpoint",
+        )
+    )
+
+
+async def _serve(platform: Platform, call: Call, request: Request) -> Response:
+    try:
+        body = await _body(request)
+    except VolantError as error:
+        return refused(error)
+    return await to_thread.run_sync(_answered, platform, call, request, body)
+
+
+async def _body(request: Request) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise InvalidInput(
+                f"The body is larger than {BODY_LIMIT} bytes.",
+                "Send less at once.",
+                code="body_too_large",
+            )
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _answered(platform: Platform, call: Call, request: Request, body: bytes) -> Response:
+    principal: Principal | None = None
+    fields = Fields({})
+    try:
+        principal = admit(platform.access, request, call.permission)
+        fields = _fields(request, body)
+        found = call.handler(Asked(platform, fields, principal))
+        response, outcome = answer(200, found), "ok"
+    except VolantError as error:
+        response, outcome = refused(error), error.error_code
+    except Exception as error:
+        _log.exception("unexpected error", method=request.method, path=request.url.path)
+        response, outcome = broken(request_id(request)), type(error).__name__
+    if call.audit is not None and principal is not None:
+        subject = call.audit.format_map(_Shown(fields))
+        _note(platform, principal, call.path, subject, outcome, request_id(request))
+    return response
+
+
+def _fields(request: Request, body: bytes) -> Fields:
+    if request.method == "GET":
+        fields = Fields.of_query(request.query_params.multi_items())
+    else:
+        fields = Fields.of_body(body)
+    return fields.having(**request.path_params) if request.path_params else fields
+
+
+def _note(platform: Platform, principal: Principal, path: str, *told: str) -> None:
+    action = f"mlflow{path.replace('/', '.')}"
+    try:
+        platform.access.note(principal.name, action, *told)
+    except VolantError as error:
+        _log.error("audit entry not stored", action=action, told=told, error=str(error))
+
+
+class _Shown(dict[str, Any]):
+    """Parameters for an audit subject; one that isn't there is a question mark."""
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def __missing__(self, name: str) -> str:
+        return self._fields.value(name)[:200] or "?"

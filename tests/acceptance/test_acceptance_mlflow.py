@@ -1,0 +1,84 @@
+"""MLflow's own client, unmodified, in an environment of its own, against a real Volant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("VOLANT_TEST_CACHE") or HERE.parents[1] / ".clients")
+CLIENTS = {
+    "3": ("mlflow==3.17.2", "scikit-learn==1.7.2", "pandas<3"),
+    "2": ("mlflow==2.22.5", "scikit-learn==1.6.1", "pandas<3"),
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def python_of(packages: tuple[str, ...]) -> Path:
+    """The interpreter of an environment with these packages, made once."""
+    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    folder = CACHE / f"mlflow-{key}"
+    python = folder / "bin" / "python"
+    if not (folder / "whole").exists():
+        uv = str(Path(sys.executable).parent / "uv")
+        subprocess.run([uv, "venv", "-q", "--clear", "-p", sys.executable, folder], check=True)
+        subprocess.run([uv, "pip", "install", "-q", "--python", python, *packages], check=True)
+        (folder / "whole").touch()
+    return python
+
+
+@pytest.mark.parametrize("line", CLIENTS)
+def test_what_users_do_with_mlflow(line: str, tmp_path: Path) -> None:
+    python = python_of(CLIENTS[line])
+    home = tmp_path / "home"
+    volant = [sys.executable, "-m", "volant.cli.main", "--home", str(home)]
+    up = subprocess.run(
+        [*volant, "up", "--detach", "--port", "0", "--format", "json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    try:
+        environment = {
+            **os.environ,
+            "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": json.loads(up.stdout)["url"],
+            "MLFLOW_TRACKING_TOKEN": (home / "token").read_text().strip(),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        done = subprocess.run(
+            [str(python), str(HERE / "mlflow_client.py")],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found.pop("version").startswith(line)
+        assert found == {
+            "changed param": "INVALID_PARAMETER_VALUE",
+            "history": ["0.5", "0.4", "nan", "inf"],
+            "artifacts": ["facts.json", "notes"],
+            "text": "hello",
+            "child": ["child"],
+            "batch": 1000,
+            "no run": "RESOURCE_DOES_NOT_EXIST",
+            "bad filter": "INVALID_PARAMETER_VALUE",
+            "autologged": ["training_accuracy_score", "training_f1_score"],
+            "same": True,
+            "twice": "RESOURCE_ALREADY_EXISTS",
+            "elsewhere": "INVALID_PARAMETER_VALUE",
+            "evaluated": 0.97,
+            "project": 1,
+        }
+    finally:
+        subprocess.run([*volant, "down"], check=False, capture_output=True)
