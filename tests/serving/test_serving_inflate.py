@@ -22,8 +22,8 @@ def raw_deflate(data: bytes) -> bytes:
 @given(st.binary(max_size=500))
 def test_serving_bodies_are_inflated(data):
     for coding, packed in (
-        (b"gzip", gzip.compress(data)),
-        (b" X-GZIP ", gzip.compress(data)),
+        (b"gzip", gzip.compress(data, mtime=0)),
+        (b" X-GZIP ", gzip.compress(data, mtime=0)),
         (b"deflate", zlib.compress(data)),
         (b"identity", data),
         (b"", data),
@@ -38,11 +38,11 @@ def test_serving_raw_deflate_is_taken_too():
 @pytest.mark.parametrize(
     ("body", "coding", "status", "words"),
     [
-        (gzip.compress(b"x" * 10_000_000), b"gzip", 413, "at most 1000 bytes after gzip"),
+        (gzip.compress(b"x" * 10_000_000, mtime=0), b"gzip", 413, "at most 1000 bytes after gzip"),
         (raw_deflate(b"x" * 10_000_000), b"deflate", 413, "at most 1000 bytes after deflate"),
-        (gzip.compress(b"x")[:-3], b"gzip", 400, "cut short"),
+        (gzip.compress(b"x", mtime=0)[:-3], b"gzip", 400, "cut short"),
         (b"", b"gzip", 400, "cut short"),
-        (gzip.compress(b"x") + b"more", b"gzip", 400, "got 4 bytes"),
+        (gzip.compress(b"x", mtime=0) + b"more", b"gzip", 400, "got 4 bytes"),
         (b"not packed", b"gzip", 400, "expected a gzip stream"),
         (b"x", b"br", 415, "expected gzip, deflate or none"),
         (b"x", b"gzip, gzip", 415, "expected gzip, deflate or none"),
