@@ -85,6 +85,46 @@ def models() -> None:
     found["evaluated"] = round(result.metrics["accuracy_score"], 2)
 
 
+def large() -> None:
+    """Above the threshold a 3.x client sends parts, several at once."""
+    content = os.urandom(21_000_000)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "large.bin")
+        file.write_bytes(content)
+        with mlflow.start_run() as run:
+            mlflow.log_artifact(str(file), "deep")
+        back = mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path="deep/large.bin", dst_path=folder
+        )
+        found["large"] = Path(back).read_bytes() == content
+
+
+def boosters() -> None:
+    import lightgbm
+    import mlflow.lightgbm
+
+    mlflow.set_experiment("boosters")
+    mlflow.lightgbm.autolog(log_datasets=False)
+    with mlflow.start_run() as run:
+        data = lightgbm.Dataset(X, Y)
+        params = {"objective": "multiclass", "num_class": 3, "num_threads": 1, "verbose": -1}
+        lightgbm.train(params, data, 5, valid_sets=[data], valid_names=["train"])
+    history = client.get_metric_history(run.info.run_id, "train-multi_logloss")
+    found["boosted"] = len(history)
+    mlflow.lightgbm.autolog(disable=True)
+
+
+def networks() -> None:
+    import mlflow.pytorch
+    import torch
+
+    with mlflow.start_run():
+        net = torch.nn.Linear(4, 3)
+        info = mlflow.pytorch.log_model(net, name="net")
+    back = mlflow.pytorch.load_model(info.model_uri)
+    found["net"] = bool((back.weight == net.weight).all())
+
+
 def project() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "MLproject").write_text(
@@ -109,5 +149,9 @@ def project() -> None:
 
 tracking()
 models()
+large()
+boosters()
+if mlflow.__version__ >= "3":
+    networks()
 project()
 print(json.dumps(found))

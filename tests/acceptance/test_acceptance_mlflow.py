@@ -14,8 +14,8 @@ import pytest
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("VOLANT_TEST_CACHE") or HERE.parents[1] / ".clients")
 CLIENTS = {
-    "3": ("mlflow==3.17.2", "scikit-learn==1.7.2", "pandas<3"),
-    "2": ("mlflow==2.22.5", "scikit-learn==1.6.1", "pandas<3"),
+    "3": ("mlflow==3.17.2", "scikit-learn==1.7.2", "pandas<3", "lightgbm==4.6.0", "torch==2.9.1"),
+    "2": ("mlflow==2.22.5", "scikit-learn==1.6.1", "pandas<3", "lightgbm==4.6.0"),
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -52,6 +52,9 @@ def test_what_users_do_with_mlflow(line: str, tmp_path: Path) -> None:
             "MLFLOW_TRACKING_URI": json.loads(up.stdout)["url"],
             "MLFLOW_TRACKING_TOKEN": (home / "token").read_text().strip(),
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "true",
+            "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE": str(10 << 20),
+            "MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE": str(5 << 20),
         }
         done = subprocess.run(
             [str(python), str(HERE / "mlflow_client.py")],
@@ -64,6 +67,8 @@ def test_what_users_do_with_mlflow(line: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr[-4000:]
         found = json.loads(done.stdout.splitlines()[-1])
         assert found.pop("version").startswith(line)
+        if line == "3":
+            assert found.pop("net") is True
         assert found == {
             "changed param": "INVALID_PARAMETER_VALUE",
             "history": ["0.5", "0.4", "nan", "inf"],
@@ -78,6 +83,8 @@ def test_what_users_do_with_mlflow(line: str, tmp_path: Path) -> None:
             "twice": "RESOURCE_ALREADY_EXISTS",
             "elsewhere": "INVALID_PARAMETER_VALUE",
             "evaluated": 0.97,
+            "large": True,
+            "boosted": 5,
             "project": 1,
         }
     finally:

@@ -23,6 +23,7 @@ class Home:
         self.runs = self.root / "runs"
         self.artifacts = self.root / "artifacts"
         self.tracked = self.root / "tracked"  # artifacts of runs that users' programs log
+        self.parts = self.root / "parts"  # of their uploads, while these last
         self.code = self.root / "code"
         self.logs = self.root / "logs"
         self.predictions = self.root / "predictions"  # their log, until it is compacted

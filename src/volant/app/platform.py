@@ -116,6 +116,7 @@ class Platform:
         )
         self.tracking = TrackingDesk(tracking=store.tracking)
         self.artifact_files = load("files", "local", root=home.tracked)
+        self.artifact_parts = load("files", "local", root=home.parts, transient=True)
         self.registry_files = load("files", "local", root=home.artifacts)
         self.registered = RegisteredDesk(
             models=store.registered_models,
@@ -252,6 +253,8 @@ class Platform:
         self._engine.launch()
         self._dispatcher.start()
         self._schedule.start()
+        self.artifact_files.sweep()
+        self.artifact_parts.sweep()
         self.registrations.recover()
         self.data.recover()
         self.runs.recover()

@@ -49,3 +49,7 @@ class Files(Protocol):
     def delete(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it. Raises `NotFound`."""
         ...
+
+    def sweep(self) -> None:
+        """Remove what dead writers left; call it when the platform starts."""
+        ...

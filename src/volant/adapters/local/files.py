@@ -56,10 +56,12 @@ class LocalDraft:
 
 
 class LocalFiles:
-    """`Files` under the folder `root`. Threads and processes may share it."""
+    """`Files` under the folder `root`. Threads and processes may share it. Where they are
+    `transient`, what nobody touched for a day is a dead writer's too."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, transient: bool = False) -> None:
         self._root = root.absolute()
+        self._transient = transient
 
     def draft(self) -> Draft:
         incoming = self._root / _INCOMING
@@ -104,15 +106,11 @@ class LocalFiles:
                 raise _absent(path)
 
     def sweep(self) -> None:
-        """Remove what dead writers left; call it when the platform starts."""
-        incoming = self._root / _INCOMING
-        if not incoming.is_dir():
-            return
-        for entry in os.scandir(incoming):
-            with contextlib.suppress(OSError):
-                if time.time() - entry.stat().st_mtime > _STALE_S:
-                    path = Path(entry.path)
-                    shutil.rmtree(path) if entry.is_dir() else path.unlink()
+        for folder in (self._root / _INCOMING, *([self._root] if self._transient else [])):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                with contextlib.suppress(OSError):
+                    if time.time() - path.stat().st_mtime > _STALE_S:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def place(self, path: str) -> Path:
         """Where `path` lies. Raises `InvalidInput` for one that isn't plainly below the

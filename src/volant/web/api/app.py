@@ -74,7 +74,8 @@ def create_app(
     for router in (system.routes(platform, app), *(noun.routes(platform) for noun in _NOUNS)):
         _include(app, router)
     _include(app, metrics.routes(platform), prefix="")
-    app.router.routes.extend(doors)
+    # First, as they are few patterns for many calls, made by the thousand.
+    app.router.routes[:0] = doors
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from anyio import to_thread
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from volant.access.permissions import Permission
 from volant.errors import PermissionDenied, VolantError
-from volant.ports.files import Draft, FileEntry
+from volant.ports.files import Draft, FileEntry, Files
 from volant.web.mlflow.admission import admit
 from volant.web.mlflow.calls import Asked, Call
 from volant.web.mlflow.places import REGISTRY, place_of, uri_of
@@ -27,12 +27,19 @@ from volant.web.mlflow.verbs import Platform
 
 Json = dict[str, Any]
 
+
+class Digest(Protocol):
+    """As `hashlib` has them."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
 PREFIXES = tuple(f"/{api}/2.0/mlflow-artifacts" for api in ("api", "ajax-api"))
 _PIECE = 1 << 20  # bytes that go to the disk at once
 
 
 def routes(platform: Platform) -> Sequence[BaseRoute]:
-    """Upload, download, list, delete, and uploads in parts."""
+    """Upload, download, list, delete."""
     found: list[BaseRoute] = []
     for prefix in PREFIXES:
         at = f"{prefix}/artifacts"
@@ -113,43 +120,55 @@ async def _download(platform: Platform, request: Request) -> Response:
 
 
 async def _upload(platform: Platform, request: Request) -> Response:
-    """The body becomes the file. A small one takes a single hop to a thread."""
     path = request.path_params["path"]
+
+    def keep(draft: Draft) -> Response:
+        draft.keep(path)
+        return answer(200, {})
+
+    allowed = partial(may_write, platform, request)
+    return await received(request, platform.artifact_files, allowed, keep)
+
+
+async def received(
+    request: Request,
+    files: Files,
+    allowed: Callable[[], None],
+    keep: Callable[[Draft], Response],
+    digest: Digest | None = None,
+) -> Response:
+    """The body, as a draft among `files`, handed to `keep`. A small one takes a single hop
+    to a thread. `allowed` is asked first; `digest` sees every byte."""
     draft: Draft | None = None
-    piece = bytearray()
+    waiting: list[bytes] = []
+    size = 0
+
+    def store() -> Draft:
+        nonlocal draft
+        if draft is None:
+            allowed()
+            draft = files.draft()
+        for chunk in waiting:
+            draft.add(chunk)
+            if digest is not None:
+                digest.update(chunk)
+        return draft
+
     try:
         async for chunk in request.stream():
-            piece += chunk
-            if len(piece) >= _PIECE:
-                draft = await to_thread.run_sync(_more, platform, request, draft, bytes(piece))
-                piece.clear()
-        return await to_thread.run_sync(_last, platform, request, draft, bytes(piece), path)
-    except VolantError as error:
-        return refused(error)
-    except ClientDisconnect:
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= _PIECE:
+                await to_thread.run_sync(store)
+                waiting.clear()
+                size = 0
+        return await to_thread.run_sync(lambda: keep(store()))
+    except BaseException as error:
         if draft is not None:
             await to_thread.run_sync(draft.drop)
+        if isinstance(error, VolantError):
+            return refused(error)
         raise
-
-
-def _more(platform: Platform, request: Request, draft: Draft | None, piece: bytes) -> Draft:
-    if draft is None:
-        may_write(platform, request)
-        draft = platform.artifact_files.draft()
-    try:
-        draft.add(piece)
-    except BaseException:
-        draft.drop()
-        raise
-    return draft
-
-
-def _last(
-    platform: Platform, request: Request, draft: Draft | None, piece: bytes, path: str
-) -> Response:
-    draft = _more(platform, request, draft, piece)
-    draft.keep(path)
-    return answer(200, {})
 
 
 def may_write(platform: Platform, request: Request) -> None:

@@ -14,12 +14,12 @@ import structlog
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, compile_path
 
 from volant.domain.principal import Principal
 from volant.errors import InvalidInput, NotFound, VolantError
 from volant.web.api.problems import request_id
-from volant.web.mlflow import artifacts, experiments, logged_models, registry, runs
+from volant.web.mlflow import artifacts, experiments, logged_models, parts, registry, runs
 from volant.web.mlflow.admission import admit
 from volant.web.mlflow.calls import Asked, Call
 from volant.web.mlflow.fields import Fields
@@ -46,22 +46,38 @@ _log = structlog.get_logger("volant.web")
 
 def routes(platform: Platform) -> Sequence[BaseRoute]:
     """Every call below each of its prefixes, and what clients ask about the server."""
-    found: list[BaseRoute] = [
+    return [
         Route("/version", _version, methods=["GET"]),
         Route("/health", _health, methods=["GET"]),
         *artifacts.routes(platform),
+        *parts.routes(platform),
+        *(
+            Route(f"{prefix}/{{call:path}}", partial(_serve, platform), methods=_METHODS)
+            for prefix in PREFIXES
+        ),
     ]
-    for prefix in PREFIXES:
-        found += [
-            Route(prefix + call.path, partial(_serve, platform, call), methods=[call.method])
-            for call in CALLS
-        ]
-        found.append(Route(f"{prefix}/server-info", _server_info, methods=["GET"]))
-        found.append(Route(f"{prefix}/{{rest:path}}", _unknown, methods=_METHODS))
-    return found
 
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+# Calls without a name in their path are looked up: a router would try a hundred patterns.
+_PLAIN = {(call.method, call.path): call for call in CALLS if "{" not in call.path}
+_NAMED = tuple((call, compile_path(call.path)[0]) for call in CALLS if "{" in call.path)
+
+
+def _call(method: str, path: str) -> tuple[Call, dict[str, str]]:
+    """The call, and the names in its path. Raises `NotFound`."""
+    plain = _PLAIN.get((method, path))
+    if plain is not None:
+        return plain, {}
+    for call, pattern in _NAMED:
+        found = pattern.match(path) if call.method == method else None
+        if found is not None:
+            return call, found.groupdict()
+    raise NotFound(
+        f"{method} {path} isn't a call that Volant answers.",
+        "See docs: what of MLflow's protocol is there.",
+        code="no_endpoint",
+    )
 
 
 async def _version(request: Request) -> Response:
@@ -72,34 +88,28 @@ async def _health(request: Request) -> Response:
     return PlainTextResponse("OK")
 
 
-async def _server_info(request: Request) -> Response:
+def _server_info() -> Response:
     facts = {
         "store_type": "SqlStore",
         "workspaces_enabled": False,
         "trace_archival_enabled": False,
-        "multipart_uploads_enabled": False,
+        "multipart_uploads_enabled": True,
         "multipart_downloads_enabled": False,
         "features_enabled": [],
     }
     return answer(200, facts)
 
 
-async def _unknown(request: Request) -> Response:
-    return refused(
-        NotFound(
-            f"{request.method} {request.url.path} isn't a call that Volant answers.",
-            "See docs: what of MLflow's protocol is there.",
-            code="no_endpoint",
-        )
-    )
-
-
-async def _serve(platform: Platform, call: Call, request: Request) -> Response:
+async def _serve(platform: Platform, request: Request) -> Response:
+    path = "/" + request.path_params["call"]
+    if path == "/server-info" and request.method == "GET":
+        return _server_info()
     try:
+        call, names = _call(request.method, path)
         body = await _body(request)
     except VolantError as error:
         return refused(error)
-    return await to_thread.run_sync(_answered, platform, call, request, body)
+    return await to_thread.run_sync(_answered, platform, call, names, request, body)
 
 
 async def _body(request: Request) -> bytes:
@@ -117,12 +127,14 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _answered(platform: Platform, call: Call, request: Request, body: bytes) -> Response:
+def _answered(
+    platform: Platform, call: Call, names: dict[str, str], request: Request, body: bytes
+) -> Response:
     principal: Principal | None = None
     fields = Fields({})
     try:
         principal = admit(platform.access, request, call.permission)
-        fields = _fields(request, body)
+        fields = _fields(request, names, body)
         found = call.handler(Asked(platform, fields, principal))
         response, outcome = answer(200, found), "ok"
     except VolantError as error:
@@ -136,12 +148,12 @@ def _answered(platform: Platform, call: Call, request: Request, body: bytes) -> 
     return response
 
 
-def _fields(request: Request, body: bytes) -> Fields:
+def _fields(request: Request, names: dict[str, str], body: bytes) -> Fields:
     if request.method == "GET":
         fields = Fields.of_query(request.query_params.multi_items())
     else:
         fields = Fields.of_body(body)
-    return fields.having(**request.path_params) if request.path_params else fields
+    return fields.having(**names) if names else fields
 
 
 def _note(platform: Platform, principal: Principal, path: str, *told: str) -> None:

@@ -26,6 +26,11 @@ class Platform(Protocol):
     @property
     def artifact_files(self) -> Files: ...
     @property
+    def artifact_parts(self) -> Files:
+        """Uploads in parts, while they last."""
+        ...
+
+    @property
     def registry_files(self) -> Files:
         """What the registry holds, to read."""
         ...
