@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ class Server:
     token: str
     start_s: float
     pid: int
+    database: Path  # its SQLite file
+    tables: Mapping[str, str]  # those of its runs, with the column of the run's id
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,14 +41,19 @@ class Server:
         return pss_mb(self.pid)
 
 
+_BESIDE = ("params", "tags", "metrics", "latest_metrics")
+
+
 @contextmanager
 def volant(folder: Path) -> Generator[Server]:
     """`volant up` in the foreground."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "volant"), "--home", str(folder), "up"]
-    with _running([*command, "--port", str(port)], f"http://127.0.0.1:{port}", folder) as found:
+    tables = {"tracked_runs": "id", **dict.fromkeys(_BESIDE, "run_id")}
+    url = f"http://127.0.0.1:{port}"
+    with _running([*command, "--port", str(port)], url, folder) as (start_s, pid):
         token = (folder / "token").read_text().strip()
-        yield Server(found.url, token, found.start_s, found.pid)
+        yield Server(url, token, start_s, pid, folder / "volant.db", tables)
 
 
 @contextmanager
@@ -57,12 +64,15 @@ def mlflow(folder: Path, python: Path) -> Generator[Server]:
     command = [str(python.parent / "mlflow"), "server", "--workers", "1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
-    with _running(command, f"http://127.0.0.1:{port}", folder) as found:
-        yield found
+    tables = {"runs": "run_uuid", **dict.fromkeys(_BESIDE, "run_uuid")}
+    url = f"http://127.0.0.1:{port}"
+    with _running(command, url, folder) as (start_s, pid):
+        yield Server(url, "", start_s, pid, folder / "mlflow.db", tables)
 
 
 @contextmanager
-def _running(command: list[str], url: str, folder: Path) -> Generator[Server]:
+def _running(command: list[str], url: str, folder: Path) -> Generator[tuple[float, int]]:
+    """Seconds until it answered, and its pid."""
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -75,7 +85,7 @@ def _running(command: list[str], url: str, folder: Path) -> Generator[Server]:
     )
     try:
         _answers(process, url)
-        yield Server(url, "", time.perf_counter() - started, process.pid)
+        yield time.perf_counter() - started, process.pid
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:

@@ -120,7 +120,9 @@ def networks() -> None:
 
     with mlflow.start_run():
         net = torch.nn.Linear(4, 3)
-        info = mlflow.pytorch.log_model(net, name="net")
+        info = mlflow.pytorch.log_model(
+            net, name="net", input_example=X.head(2).to_numpy("float32")
+        )
     back = mlflow.pytorch.load_model(info.model_uri)
     found["net"] = bool((back.weight == net.weight).all())
 

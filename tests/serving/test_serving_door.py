@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from volant.serving.door import internal_socket, socket_folder, socket_name
 
 
-def test_serving_internal_sockets_are_the_users_own(tmp_path):
-    folder = socket_folder(tmp_path / "run")
-    assert folder == tmp_path / "run"
+@pytest.fixture
+def home():
+    """Short enough for sockets in it, which pytest's own folders need not be."""
+    with tempfile.TemporaryDirectory(prefix="v") as folder:
+        yield Path(folder)
+
+
+def test_serving_internal_sockets_are_the_users_own(home):
+    folder = socket_folder(home / "run")
+    assert folder == home / "run"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for _ in range(2):  # one that was left behind is replaced
         internal_socket(folder / "s.sock").close()
@@ -33,8 +42,8 @@ def test_serving_a_long_home_gets_a_short_folder(tmp_path):
         shutil.rmtree(folder)
 
 
-def test_serving_a_folder_of_somebody_elses_is_refused(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+def test_serving_a_folder_of_somebody_elses_is_refused(home):
+    (home / "elsewhere").mkdir()
+    (home / "run").symlink_to(home / "elsewhere")
     with pytest.raises(PermissionError):
-        socket_folder(tmp_path / "run")
+        socket_folder(home / "run")

@@ -15,10 +15,17 @@ import grpc
 import numpy as np
 import pytest
 
-from volant.domain.loop import ReplicaSpec, StickyKey
+from volant.domain.loop import LogSpec, ReplicaSpec, StickyKey
+from volant.serving import log_folder
 from volant.serving.desired import Desired, Other, Patience
+from volant.serving.door import socket_folder
 from volant.serving.fleet import Fleet
-from volant.serving.grpc_messages import ModelInferRequest, ModelInferResponse
+from volant.serving.grpc_messages import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelStreamInferResponse,
+)
+from volant.serving.log_format import read_segment
 from volant.serving.replica_handle import ServedVersion
 
 INPUT = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [2, 0, 0, 0]}
@@ -39,6 +46,7 @@ class Stage:
             home / "logs",
             lambda version, problem: self.told.update({version.revision: problem}),
             Patience(idle_s=1.0, drain_s=5.0, grace_s=2.0, down_s=1.0),
+            predictions=home / "predictions",
         )
         kinds = {1: "numeric", 2: "shifted", 3: "numeric"}
         self.versions = {
@@ -249,9 +257,9 @@ def test_serving_from_zero_with_a_canary_loses_nobody(stage):
     assert {status for status, _ in answers} == {200}
     assert {version for _, version in answers} == {"1", "2"}
     stage.until(lambda: not stage.view()["replicas"])
-    assert list((stage.home / "run").glob("*.sock"))
+    assert list(socket_folder(stage.home / "run").glob("*.sock"))
     stage.want(wait=False)
-    stage.until(lambda: not list((stage.home / "run").glob("*.sock")))
+    stage.until(lambda: not list(socket_folder(stage.home / "run").glob("*.sock")))
 
 
 def test_serving_a_candidate_becomes_canary_and_then_lives_with_its_process(stage):
@@ -374,12 +382,8 @@ def test_serving_split_of_grpc_calls(stage):
     with grpc.insecure_channel(f"127.0.0.1:{stage.port}") as channel:
 
         def infer(version: str = "", model: str = "m"):
-            request = ModelInferRequest(model_name=model, model_version=version, id="7")
-            request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
-            request.raw_input_contents.append(np.array([2, 0, 0, 0], np.float32).tobytes())
-            answer, call = channel.unary_unary(path + "ModelInfer").with_call(
-                request.SerializeToString(), timeout=30
-            )
+            request = grpc_request("7", model=model, version=version)
+            answer, call = channel.unary_unary(path + "ModelInfer").with_call(request, timeout=30)
             return ModelInferResponse.FromString(answer), dict(call.trailing_metadata())
 
         for asked, answers in (("", "3"), ("1", "1"), ("2", "2"), ("3", "3")):
@@ -398,3 +402,58 @@ def test_serving_split_of_grpc_calls(stage):
     with stage.connect() as client:
         raw = stage.wire.post("/_volant/grpc/ModelInfer", b"")
         assert stage.wire.http(client, raw)[0] == 404
+
+
+def grpc_request(request_id, *, model="m", version="", raw=True):
+    request = ModelInferRequest(model_name=model, model_version=version, id=request_id)
+    values = [2.0, 0.0, 0.0, 0.0]
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    if raw:
+        request.raw_input_contents.append(np.array(values, np.float32).tobytes())
+    else:
+        request.inputs[0].contents.fp32_contents.extend(values)
+    return request.SerializeToString()
+
+
+def test_serving_a_shadow_of_grpc_calls_is_compared_and_never_returned(stage):
+    """Raw and typed, single calls and streams; and the prediction log has the calls once."""
+    path = "/inference.GRPCInferenceService/"
+    log = LogSpec()
+    sent: list[str] = []
+
+    def ask(channel, count, *, differs, shadow):
+        before = dict(stage.route(shadow))
+        first = len(sent)
+        sent.extend(f"{shadow}-{n}" for n in range(count))
+        requests = [grpc_request(i, raw=n % 2 == 0) for n, i in enumerate(sent[first:])]
+        half = count // 2
+        single = channel.unary_unary(path + "ModelInfer")
+        answers = [ModelInferResponse.FromString(single(r, timeout=30)) for r in requests[:half]]
+        stream = channel.stream_stream(path + "ModelStreamInfer")(iter(requests[half:]), timeout=30)
+        answers += [ModelStreamInferResponse.FromString(each).infer_response for each in stream]
+        assert [a.id for a in answers] == sent[first:]
+        assert {a.model_version for a in answers} == {"1"}
+
+        def since(name):
+            return stage.route(shadow).get(name, 0) - before.get(name, 0)
+
+        stage.until(lambda: since("compared") + since("dropped") == count)
+        assert since("compared") > half  # of the single calls each had room; of the stream some
+        assert since("differed") == (since("compared") if differs else 0)
+        assert since("failed") == since("unreached") == 0
+
+    with grpc.insecure_channel(f"127.0.0.1:{stage.port}") as channel:
+        stage.want((2, 100, "shadow"), log=log)
+        ask(channel, 40, differs=True, shadow=2)
+        stage.want((3, 100, "shadow"), log=log)
+        ask(channel, 40, differs=False, shadow=3)
+    folder = stage.home / "predictions" / "m"
+
+    def logged():
+        found = []
+        for segment in (*log_folder.sealed(folder), *log_folder.live(folder)):
+            about, batches = read_segment(segment.read_bytes())
+            found += [(about["version"], i) for batch in batches for i in batch.ids]
+        return [(version, i) for version, i in found if i in sent]
+
+    assert sorted(logged()) == sorted(("1", i) for i in sent)
