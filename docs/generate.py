@@ -37,6 +37,7 @@ _ROOMS = (
     "models",
     "monitoring",
     "registrations",
+    "registry",
     "runs",
     "tracking",
 )
@@ -104,7 +105,9 @@ def _usage(command: Any) -> str:
 
 
 def _argument(param: Any) -> str:
-    name = (param.metavar or param.name).strip("[]{}").upper()
+    name = (param.metavar or param.name).upper()
+    if name[0] + name[-1] in ("[]", "{}"):
+        name = name[1:-1]
     many = "…" if param.nargs == -1 else ""
     return f"{name}{many}" if param.required else f"[{name}{many}]"
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from volant.store import Store, sqlite_url
 
 sys.path.append(str(Path(__file__).parent / "harness"))
-pytest.register_assert_rewrite("platform_process", "effects")
+pytest.register_assert_rewrite("platform_process", "effects", "searching")
 
 # A busy machine is no failure, and CI tries the same examples each time.
 settings.register_profile(

@@ -5,6 +5,9 @@ set -uo pipefail
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=(prometheus)
+for command in docker-registry podman runc debootstrap openssl; do
+    command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] || missing+=("$command")
+done
 [ ${#missing[@]} = 0 ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     echo "Not here: ${missing[*]}. Their tests will be skipped."

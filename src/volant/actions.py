@@ -69,10 +69,12 @@ PROFILES: dict[str, tuple[str, ...]] = {
         "volant.training.split",
     ),
     "train": (
+        "volant.training.openmp",
         "pyarrow",
         "pyarrow.parquet",
         "deltalake",
         "volant.training.train",
+        "volant.training.tuning",
         "volant.evaluation.evaluate",
     ),
 }
@@ -148,11 +150,24 @@ def train(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     return train(inputs, context, score)
 
 
+def trial(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """One trial of a search for a training function's parameters."""
+    from volant.evaluation.metrics import score
+    from volant.training.tuning import trial
+
+    return trial(inputs, context, score)
+
+
 def evaluate(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     """Score challenger and champion on the holdout and judge the gate's rules."""
     from volant.evaluation.evaluate import evaluate
 
-    return evaluate(inputs, context)
+    def as_served(folder: Path, files: Mapping[str, str]) -> Any:
+        from volant.serving.inference import load
+
+        return load(folder, files)
+
+    return evaluate(inputs, context, as_served)
 
 
 def inspect_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
@@ -197,6 +212,28 @@ def prove_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
         return unpickled(body, name)
 
     return prove(inputs, context.workdir, Tools(load_model, discover, convert, unpickled))
+
+
+def receive_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Verify and unpack an exported model, without loading it."""
+    from volant.domain.codec import to_plain
+    from volant.formats.received import received
+    from volant.registry.archive import read
+
+    folder = context.workdir / "received"
+    manifest = read(Path(inputs["upload"]), folder)
+    told = manifest.runtime.get("environment")
+    facts = received(folder, told if isinstance(told, Mapping) else {})
+    return {**facts, "folder": str(folder), "manifest": to_plain(manifest)}
+
+
+def try_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Load a model as a replica does and have it answer its example."""
+    from volant.serving.inference import load
+
+    asked = load(Path(inputs["folder"]), inputs["files"]).description
+    names = [each.name for each in asked.inputs or asked.columns]
+    return {"inputs": names}
 
 
 def init_loop(

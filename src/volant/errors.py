@@ -102,6 +102,7 @@ EXTRAS: Mapping[str, str] = {
     "torch": "torch",
     "transformers": "hf",
     "tokenizers": "hf",
+    "accelerate": "hf",
     "xgboost": "xgboost",
     "mlflow": "mlflow",
     "pandas": "mlflow",
@@ -133,6 +134,7 @@ KINDS: dict[str, type[VolantError]] = {
         Unavailable,
         ResourceExhausted,
         StepFailed,
+        MissingExtra,
     )
 }
 
@@ -140,9 +142,12 @@ KINDS: dict[str, type[VolantError]] = {
 def from_dict(body: Mapping[str, Any]) -> VolantError:
     """Rebuild an error that crossed a border with `to_dict`."""
     kind = KINDS.get(str(body.get("kind", "")), VolantError)
-    return kind(
+    error = kind.__new__(kind)  # a class may make its sentences itself; these are made
+    VolantError.__init__(
+        error,
         str(body.get("what", "An error without a message.")),
         str(body.get("fix", "")),
         code=str(body.get("code", kind.code)),
         details=body.get("details") or {},
     )
+    return error

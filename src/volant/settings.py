@@ -21,6 +21,12 @@ class Settings(BaseSettings):
     workers: int = Field(default=2, ge=1, le=256)  # steps that run side by side
     zygote_idle_s: float = Field(default=60.0, gt=0)
     compact_s: float = Field(default=60.0, gt=0)  # how often logged predictions become a version
+    checkpoint_every_s: float = Field(default=10.0, gt=0)  # the least time between two
+    preempt_grace_s: float = Field(default=120.0, ge=0)  # SIGTERM to SIGKILL
+    price_per_hour: float | None = Field(default=None, ge=0)  # of this machine
+    spot_every_s: float | None = Field(default=None, gt=0)  # simulate preemptions, mean time
+    spot_seed: int = 0
+    keep_versions: int | None = Field(default=None, ge=2)  # of each model; None: all
     tables: str = "delta"
     artifacts: str = "local"
     compute: str = "local"

@@ -13,6 +13,7 @@ import httpx
 import lightgbm as lgb
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from platform_process import wait_for
 from sklearn.datasets import load_wine
 from sklearn.neighbors import KNeighborsClassifier
@@ -37,7 +38,9 @@ def folder(tmp_path_factory):
     (folder / "code" / "model.py").write_text(
         "class Model:\n"
         "    def load(self, folder): self.by = int((folder / 'by.txt').read_text())\n"
-        "    def predict(self, inputs): return {'times': inputs['a'] * self.by}\n"
+        "    def preprocess(self, inputs): return inputs['a']\n"
+        "    def predict(self, a): return a * self.by\n"
+        "    def postprocess(self, found): return {'times': [str(one) for one in found]}\n"
     )
     (folder / "code" / "by.txt").write_text("3")
     (folder / "a.csv").write_text("a\n1.5\n2.5\n")
@@ -113,7 +116,36 @@ def test_a_class_of_ones_own_is_served(platform, folder):
                  "--example", folder / "a.csv")  # fmt: skip
     platform.cli("deploy", "times")
     tensor = {"name": "a", "shape": [2], "datatype": "FP64", "data": [1, 2]}
-    assert ask(platform, "times", [tensor]) == {"times": [3.0, 6.0]}
+    assert ask(platform, "times", [tensor]) == {"times": ["3.0", "6.0"]}
+
+
+def test_a_graph_of_tensors_is_served_and_run_over_a_file(platform, tmp_path):
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["image", "image"], ["square"])],
+        "squares",
+        [info("image", TensorProto.FLOAT, ["n", "height", 2])],
+        [info("square", TensorProto.FLOAT, ["n", "height", 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    told = platform.cli("models", "register", tmp_path / "m.onnx", "--name", "squares").json
+    # A size that may be any stays so in the answer.
+    assert told["signature"]["tensors"]["outputs"][0]["shape"] == [-1, -1, 2]
+    platform.cli("deploy", "squares")
+    for height in (1, 3):
+        data = np.arange(2 * height * 2, dtype=np.float32)
+        shape = [2, height, 2]
+        tensor = {"name": "image", "shape": shape, "datatype": "FP32", "data": data.tolist()}
+        assert ask(platform, "squares", [tensor]) == {"square": (data**2).tolist()}
+    images = [[[1, 2]], [[3, 4], [5, 6]], [[7]]]
+    lines = [json.dumps({"id": i, "image": image}) for i, image in enumerate(images)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "out.jsonl"
+    told = platform.cli("batch", "squares", "--input", tmp_path / "in.jsonl", "--output", out).json
+    assert (told["predicted"], told["rejected"]) == (2, 1)
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["square"] for row in found] == [[[1, 4]], [[9, 16], [25, 36]]]
 
 
 class Hostile:

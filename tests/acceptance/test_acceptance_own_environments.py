@@ -1,5 +1,10 @@
 """Models whose libraries aren't Volant's: in environments of their own, built from the
-package index, with replicas of that environment's interpreter."""
+package index, with replicas of that environment's interpreter.
+
+uv keeps what it downloaded, so that only the first run on a machine is long. PyTorch's
+wheels of the usual index are large; where `UV_FIND_LINKS` or `PIP_FIND_LINKS` has the
+small one for processors alone, that is taken.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,8 @@ from volant.adapters.local.environments import build
 from volant.formats.requirements import complete, environment_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+DEEP = ("torch==2.13.0", "transformers>=4.50")  # one environment for both libraries' tests
 
 TORCH = """
 import json, sys, torch
@@ -154,6 +161,14 @@ def test_code_with_a_package_that_volant_lacks(platform, tmp_path):
     assert found["roman"] == ["IX", "XIV"]
     assert found["python"] == [str(platform.home / "envs" / key)] * 2
     assert (platform.home / "envs" / f"{key}.log").read_text()
+    # A whole file: the model in its own interpreter, files and chunks in ours.
+    (tmp_path / "in.csv").write_text("id,n\n1,4\n2,none\n3,1990\n")
+    words = ("batch", "roman", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv")
+    assert platform.cli(*words).json["rejected"] == 1
+    python = str(platform.home / "envs" / key)
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        "id,n,roman,python", f"1,4,IV,{python}", f"3,1990,MCMXC,{python}",
+    ]  # fmt: skip
 
 
 def test_requirements_that_cannot_be_installed_are_told(platform, tmp_path):
@@ -168,31 +183,51 @@ def test_requirements_that_cannot_be_installed_are_told(platform, tmp_path):
     assert not list((platform.home / "envs").glob(".draft-*"))
 
 
+def beside_requirements(file, name):
+    """A folder with the file and with what it needs."""
+    folder = file.parent / f"model-{name}"
+    folder.mkdir()
+    (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "requirements.txt").write_text("\n".join(DEEP))
+    return folder
+
+
 def test_torch_exported_and_scripted(platform, tmp_path):
-    told = made(environment(platform, "torch"), TORCH, tmp_path)
+    python = environment(platform, "torch", *DEEP)
+    told = made(python, TORCH, tmp_path)
     (tmp_path / "x.json").write_text(json.dumps({"inputs": told["inputs"]}))
     for name, file in (("exported", "net.pt2"), ("scripted", "net.pt"), ("fixed", "fixed.pt2")):
-        options = ("--env", "own", "--example", tmp_path / "x.json")
-        version, ask = served(platform, tmp_path / file, name, *options)
+        folder = beside_requirements(tmp_path / file, name)
+        version, ask = served(platform, folder, name, "--example", tmp_path / "x.json")
+        assert version["runtime"]["kind"] == "torch"
+        assert version["runtime"]["profile"].startswith("serve-torch@")
         answer = ask(*told["inputs"])
         assert np.allclose(answer["output_0"], told["answer"], atol=1e-6), name
         rows = 2 if name == "fixed" else -1
         assert version["signature"]["tensors"]["outputs"][0]["shape"] == [rows, 3]
     # A .pt2 with a pickle inside: torch alone would run it.
-    made(environment(platform, "torch"), HOSTILE, tmp_path)
-    words = ("models", "register", tmp_path / "bad.pt2", "--name", "bad", "--env", "own")
-    assert "can't be served" in platform.cli(*words, code=2).err
+    made(python, HOSTILE, tmp_path)
+    folder = beside_requirements(tmp_path / "bad.pt2", "bad")
+    told = platform.cli("models", "register", folder, "--name", "bad", code=2)
+    assert "can't be served" in told.err
     assert not (tmp_path / "it ran").exists()
 
 
 def test_a_hugging_face_folder(platform, tmp_path):
-    expected = made(environment(platform, "transformers"), BERT, tmp_path)
-    version, ask = served(platform, tmp_path / "bert", "bert", "--env", "own")
+    expected = made(environment(platform, "transformers", *DEEP), BERT, tmp_path)
+    (tmp_path / "bert" / "requirements.txt").write_text("\n".join(DEEP))
+    version, ask = served(platform, tmp_path / "bert", "bert")
+    assert version["runtime"]["kind"] == "transformers"
     assert version["signature"]["task"] == "text-classification"
     texts = ["abc", "hello there"]
     found = ask({"name": "text", "shape": [2], "datatype": "BYTES", "data": texts})
     assert found["label"] == [each["label"] for each in expected]
     assert np.allclose(found["score"], [each["score"] for each in expected], atol=1e-6)
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    out = tmp_path / "out.jsonl"
+    platform.cli("batch", "bert", "--input", tmp_path / "in.jsonl", "--output", out)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["label"] for row in rows] == found["label"]
 
 
 def test_xgboost_by_itself_and_as_onnx(platform, tmp_path):

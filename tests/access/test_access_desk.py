@@ -260,3 +260,10 @@ def test_a_denial_tells_the_role_that_is_needed(desk: AccessDesk) -> None:
 def test_a_permission_that_does_not_exist_lets_nobody_in() -> None:
     with pytest.raises(ValueError, match="such"):
         allow(Principal("root", Role.ADMIN), "no.such")
+
+
+def test_a_bearer_is_known_by_the_hash_of_the_secret(desk: AccessDesk) -> None:
+    _, secret = desk.issue("kim", Role.OPERATOR)
+    assert desk.bearer(sha256_of(secret)) == Principal("kim", Role.OPERATOR)
+    with pytest.raises(Unauthenticated):
+        desk.bearer(sha256_of("another"))

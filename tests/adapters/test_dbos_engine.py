@@ -55,6 +55,36 @@ def launch(build):
     return make
 
 
+@pytest.mark.parametrize(("progress", "ends"), [(True, "succeeded"), (False, "failed")])
+def test_losses_with_progress_dont_add_up(launch, runs, monkeypatch, progress, ends):
+    monkeypatch.setattr("volant.adapters.dbos_engine.work.MAX_LOSSES", 3)
+
+    def lost(request):
+        if request.attempt <= 6:
+            details = {"lost": True, "progress": progress}
+            raise StepFailed("the machine went away", "Wait.", details=details)
+        return {}
+
+    engine = launch(ScriptedExecutor(a=lost))
+    engine.start(runs.make("run-1", step("a", retries=0)))
+    state = await_state(engine, "run-1")
+    assert (state.status.value, by_name(state)["a"].attempt) == (ends, 7 if progress else 4)
+
+
+def test_a_step_is_not_lost_for_ever(launch, runs, monkeypatch):
+    monkeypatch.setattr("volant.adapters.dbos_engine.work.MAX_PREEMPTIONS", 2)
+
+    def lost(request):
+        details = {"lost": True, "progress": True}
+        raise StepFailed("the machine went away.", "Wait.", details=details)
+
+    engine = launch(ScriptedExecutor(a=lost))
+    engine.start(runs.make("run-1", step("a", retries=0)))
+    state = await_state(engine, "run-1")
+    assert state.status is RunStatus.FAILED
+    assert "3 times" in by_name(state)["a"].error["what"]
+
+
 def test_a_step_that_does_not_end_is_given_up(launch, runs):
     go = threading.Event()
     executor = ScriptedExecutor(a=lambda request: {"went": go.wait(30)})

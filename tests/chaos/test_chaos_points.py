@@ -15,8 +15,21 @@ BROKEN = [["tall", 0.5, 0.5, "yes"], [0.5, 0.5, 0.5, ""]]
 ONCE_A_LOOP = {"split.frozen"}
 
 
-# A loop without a rollout, questions or batches passes none of those; tests/serving has them.
-ELSEWHERE = ("rollout.", "predictions.", "batch.")
+# A loop without a rollout, questions, batches, checkpoints or a search passes none of those;
+# tests/serving, test_chaos_checkpoints.py, test_chaos_tuning.py, tests/registry and
+# tests/acceptance have them.
+ELSEWHERE = (
+    "rollout.",
+    "predictions.",
+    "batch.",
+    "checkpoint.",
+    "tune.",
+    "artifact.",
+    "prepare.",
+    "delete.",
+    "export.",
+    "import.",
+)
 POINTS = [point for point in CRASH_POINTS if not point.startswith(ELSEWHERE)]
 
 

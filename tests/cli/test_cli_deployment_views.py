@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volant.cli.deployment_views import bars, latency, rate, span
+from volant.cli.deployment_views import bars, latency, rate, replicas, span
 from volant.errors import InvalidInput
 
 
@@ -27,6 +27,27 @@ def test_list_and_one_show_the_last_minute(volant):
     assert "since the start: 12 requests, 1 errors, 2 cold starts (the last took 48.2 ms)" in shown
     assert "12%" in shown
     assert volant("deployments", "show", "wine-quality", "--watch").out == shown  # no terminal
+
+
+def test_the_list_counts_what_serves():
+    def shown(*states):
+        each = [{"revision": revision, "state": state} for revision, state in states]
+        found = {"limits": {"min": 0, "max": 2}, "live_revision": 2, "replicas": each}
+        return replicas(found)
+
+    assert shown() == "0 of 0-2"
+    assert shown((2, "ready"), (2, "spare"), (1, "draining")) == "1 of 0-2 +1 spare"
+    assert shown((2, "ready"), (2, "starting"), (3, "ready")) == "2 of 0-2 +1 other"
+    assert shown((2, "unloaded")) == "0 of 0-2"
+
+
+def test_unload_and_load(volant):
+    assert volant("deployments", "unload", "wine-quality").out == (
+        "wine-quality has unloaded its model.\n"
+    )
+    told = json.loads(volant("deployments", "load", "wine-quality", "--json").out)
+    assert told["status"] == "starting"
+    assert volant("deployments", "load", "nothing").code == 3
 
 
 def test_history_draws_and_tells(volant):

@@ -153,6 +153,25 @@ def blend(platform: Platform, folder: Path) -> dict[str, Any]:
     }
 
 
+def pair(platform: Platform, folder: Path) -> dict[str, Any]:
+    """Two versions that both have traffic: the number by two, the number by three."""
+    for version, factor in ((1, 2), (2, 3)):
+        info = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            [helper.make_node("Mul", ["x", "factor"], ["y"])],
+            "times",
+            [info("x", TensorProto.DOUBLE, ["n"])],
+            [info("y", TensorProto.DOUBLE, ["n"])],
+            [helper.make_tensor("factor", TensorProto.DOUBLE, [1], [factor])],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        (folder / "times.onnx").write_bytes(model.SerializeToString())
+        platform.cli("models", "register", folder / "times.onnx", "--name", "pair")
+        canary = ("--canary", "50", "--bake", "1h") if version == 2 else ()
+        platform.cli("deploy", f"pair@{version}", *canary)
+    return {"factors": {"1": 2, "2": 3}}
+
+
 def echo(platform: Platform, folder: Path) -> dict[str, Any]:
     """Answers each of its 13 inputs as it came."""
     return _echo(platform, folder, "echo", DATATYPES)
@@ -228,6 +247,26 @@ def homes(platform: Platform, folder: Path) -> dict[str, Any]:
     }
 
 
+MAKERS = {maker.__name__: maker for maker in (homes, blend, pair, echo, brains, wine)}
+
+
+def deploy(platform: Platform, folder: Path, *names: str) -> dict[str, Any]:
+    """These models, each deployed under its own name; what is known of each."""
+    facts: dict[str, Any] = {}
+    for name in names:
+        known = MAKERS[name](platform, folder)
+        if name not in ("homes", "pair"):  # the loop has deployed the one, `pair` itself
+            platform.cli("deploy", name)
+        url = wait_for(f"{name} to be deployed", lambda name=name: _url(platform, name))
+        facts[name] = {"name": name, "url": url, "at": url.partition("://")[2], **known}
+    return facts
+
+
+@pytest.fixture
+def deployed() -> Callable[..., dict[str, Any]]:
+    return deploy
+
+
 @dataclass
 class Served:
     """A platform, what it serves and what the models answer; `facts` holds it all as JSON."""
@@ -247,14 +286,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with platforms() as make:
         platform = make().start()
         folder = tmp_path_factory.mktemp("clients")
-        facts: dict[str, Any] = {}
-        for maker in (homes, blend, echo, brains, wine):
-            name = maker.__name__
-            known = maker(platform, folder)
-            if name != "homes":
-                platform.cli("deploy", name)
-            url = wait_for(f"{name} to be deployed", lambda name=name: _url(platform, name))
-            facts[name] = {"name": name, "url": url, "at": url.partition("://")[2], **known}
+        facts = deploy(platform, folder, *MAKERS)
         path = folder / "facts.json"
         path.write_text(json.dumps(facts))
         yield Served(platform, path)

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
     [
         ("triton", "triton_http.py"),
         ("triton", "triton_grpc.py"),
+        ("triton", "triton_versions.py"),
         ("kserve", "kserve_clients.py"),
         ("mlserver", "mlserver_codecs.py"),
     ],

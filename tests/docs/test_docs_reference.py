@@ -27,6 +27,7 @@ PLACES = {
     "data.contract": {"data": {"contract": {"zzzzzzzz": 1}}},
     "data.contract.columns.NAME": {"data": {"contract": {"columns": {"b": {"zzzzzzzz": 1}}}}},
     "train": {"train": {"zzzzzzzz": 1}},
+    "train.tune": {"train": {"call": "a:b", "tune": {"zzzzzzzz": 1}}},
     "train.automl": {"train": {"automl": {"zzzzzzzz": 1}}},
     "gate": {"gate": {"zzzzzzzz": 1}},
     "gate.thresholds.METRIC": {"gate": {"thresholds": {"rmse": {"zzzzzzzz": 1}}}},
@@ -98,6 +99,12 @@ def test_setting_a_key_to_its_documented_default_changes_nothing():
             with_rollout = merged(LEAST, {"deploy": {"rollout": {}}})
             whole = parse(yaml.safe_dump(merged(with_rollout, more)))
             assert whole == parse(yaml.safe_dump(with_rollout)), path
+            continue
+        if path.startswith("train.tune."):  # these stand beside a space, and that beside `call`
+            space = {"space": {"x": {"int": [0, 1]}}}
+            with_tune = merged(LEAST, {"train": {"call": "a:b", "tune": space}})
+            whole = parse(yaml.safe_dump(merged(with_tune, more)))
+            assert whole == parse(yaml.safe_dump(with_tune)), path
             continue
         if path in {"train.params", "train.budget", "train.seed"}:  # these stand beside `call`
             with_call = merged(LEAST, {"train": {"call": "a:b"}})

@@ -413,3 +413,32 @@ def test_ids_are_told_apart_and_stay() -> None:
     assert run_id_of("evt-1", "t") == run_id_of("evt-1", "t")
     assert run_id_of("evt-1", "t").startswith("run-")
     assert decision_id_of("e", "t") != decision_id_of("e", "t", "failed")
+
+
+def test_what_else_an_event_asks_for_is_done_until_it_works(store: Store) -> None:
+    store.events.append(Event("evt-1", LOOP_APPLIED, "test", "loop/a", NOW))
+    seen: list[str] = []
+    wrong: list[Exception] = [OSError("busy")] * (MAX_ATTEMPTS + 1)
+
+    def effect(one: Event) -> None:
+        if wrong:
+            raise wrong.pop()
+        seen.append(one.id)
+
+    ticking = Ticking()
+    dispatcher = Dispatcher(
+        events=store.events,
+        triggers=store.triggers,
+        decisions=store.decisions,
+        start=Starts(),
+        clock=Clock(),
+        effects={LOOP_APPLIED: effect},
+        monotonic=ticking,
+    )
+    for _ in range(MAX_ATTEMPTS + 1):
+        assert dispatcher.dispatch_pending() == 0
+        assert dispatcher.dispatch_pending() == 0  # not before its time
+        ticking.now += 61
+    assert dispatcher.dispatch_pending() == 1
+    assert seen == ["evt-1"]
+    assert not store.events.pending(9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -23,6 +24,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from tests.serving.echoes import SLEEPY, echo_model
 
 from volant.adapters.local.zygote import ZygoteLauncher
 from volant.ports.replicas import ReplicaOrder
@@ -187,6 +189,18 @@ class RunningReplica:
     def tell(self, **message) -> None:
         self.control.sendall(json.dumps(message).encode() + b"\n")
 
+    def oblige(self) -> None:
+        """From now on do as a control plane that does whatever is asked of it."""
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while (message := self.message())["type"] != "eof":
+                    if message["type"] in ("load", "unload"):
+                        self.tell(type="answer", id=message["id"], error=None)
+
+        self.control.settimeout(None)
+        threading.Thread(target=answer, daemon=True).start()
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
@@ -230,6 +244,53 @@ def start_replica(launcher, tmp_path_factory) -> Iterator[Callable[..., RunningR
     yield start
     for replica in started:
         replica.close()
+
+
+@pytest.fixture(scope="module")
+def numeric(start_replica, spec_for):
+    """A replica of the numeric model, one for all tests of a module."""
+    return start_replica(spec_for("numeric"))
+
+
+@pytest.fixture(scope="module")
+def echoes(tmp_path_factory, start_replica):
+    """`echoes("FP32", …)` → a replica that answers tensors of these as they came."""
+    found: dict = {}
+
+    def get(*datatypes: str, code: str = SLEEPY, **more):
+        key = (datatypes, code, tuple(more))
+        if key not in found:
+            folder = tmp_path_factory.mktemp("echo") / "model"
+            spec = {
+                "deployment": "echo",
+                "revision": 1,
+                "version": "1",
+                "model_dir": str(echo_model(folder, list(datatypes), code)),
+                "files": hashes(folder),
+                "token_sha256": None,
+                **more,
+            }
+            found[key] = start_replica(spec)
+        return found[key]
+
+    return get
+
+
+@pytest.fixture
+def connect():
+    """`connect(replica or port, **channel options)` → a gRPC client."""
+    from tests.serving.grpc_client import Client  # grpcio takes a while to import
+
+    made = []
+
+    def to(replica, **options) -> Client:
+        port = replica if isinstance(replica, int) else replica.port
+        made.append(Client(port, **options))
+        return made[-1]
+
+    yield to
+    for client in made:
+        client.channel.close()
 
 
 def http(client: socket.socket, raw: bytes, *, body: bool = True) -> tuple[int, dict, bytes]:

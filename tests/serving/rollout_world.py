@@ -13,6 +13,7 @@ from volant.domain.event import Event
 from volant.domain.loop import ReplicaSpec
 from volant.domain.model import Lineage, ModelVersion, Signature, Stage
 from volant.errors import NotFound
+from volant.serving.baking import Baking
 from volant.serving.desk import DeploymentDesk
 from volant.serving.latency import BOUNDS_US, BUCKETS
 from volant.serving.rollout import Outcomes, Rollout
@@ -112,10 +113,12 @@ class World:
             return self.store.models.page(1, model=model)[0][0]
         return self.store.models.get(model, int(version))
 
-    def restart(self) -> None:
-        """As after a crash: only the records are left, and counters begin anew."""
+    def restart(self, kept: Path | None = None) -> None:
+        """As after a crash: only the records are left, and counters begin anew. With
+        `kept`, counters stay, and the rollout keeps its steps in that file."""
         self.outcomes = Outcomes()
-        self.fleet.counted.clear()
+        if kept is None:
+            self.fleet.counted.clear()
         self.rollout = Rollout(
             deployments=self.store.deployments,
             revisions=self.store.revisions,
@@ -125,6 +128,7 @@ class World:
             fleet=self.fleet,
             outcomes=self.outcomes,
             tokens=lambda: None,
+            baking=Baking(kept),
         )
 
     def register(self, *, stage: Stage = Stage.CANDIDATE) -> int:

@@ -32,6 +32,7 @@ class Platform:
         self.launcher = launcher
         self.patience = patience
         self.tokens: list[str] | None = None
+        self.operator = lambda token, deployment, loaded: "Somebody"
         (home / "logs").mkdir(exist_ok=True)
         self.store = Store(f"sqlite:///{home / 'volant.db'}")
         self.store.migrate()
@@ -51,6 +52,7 @@ class Platform:
             tokens=lambda: self.tokens,
             minutes=self.store.minutes,
             totals=self.home / "run",
+            operator=self.operator,
         )
         self.controller.start()
 

@@ -116,6 +116,30 @@ def test_serving_a_full_queue_says_so_and_cancelled_work_is_skipped():
     assert asyncio.run(main()) == ([1], 1)
 
 
+def test_serving_batches_and_the_queue_are_bounded_by_bytes_too():
+    async def main():
+        loop = asyncio.get_running_loop()
+        model, answered = Doubler(), []
+        limits = BatchLimits(batch_bytes=100, queue_bytes=300)
+        batcher = Batcher(model, loop, limits)
+        rows = np.ones((2, 1))
+        # 40 + 40 | 60 + 30 | one that is larger than a batch, alone | what is left
+        for size in (40, 40, 60, 30, 101, 20):
+            batcher.submit(Query(2, (rows,), size=size), lambda _, o: answered.append(o))
+        with pytest.raises(Refusal, match=r"of 291 bytes wait already .* 300 bytes") as caught:
+            batcher.submit(Query(1, (rows[:1],), size=10), lambda _, o: answered.append(o))
+        assert (caught.value.status, caught.value.headers) == (503, b"retry-after: 1\r\n")
+        while len(answered) < 6:
+            await asyncio.sleep(0.001)
+        batcher.submit(Query(1, (rows[:1],), size=999), lambda _, o: answered.append(o))
+        while len(answered) < 7:
+            await asyncio.sleep(0.001)
+        batcher.close()
+        return model.batches
+
+    assert asyncio.run(main()) == [4, 4, 2, 2, 1]
+
+
 @given(st.integers(0, 10_000), st.integers(0, 5), st.integers(1, 8))
 def test_serving_wanted_replicas_stay_within_bounds(demand, least, more):
     spec = ReplicaSpec(min=least, max=least + more)

@@ -138,11 +138,17 @@ def test_canary_aborted_and_rolled_back_by_hand(served, wire, wait_until):
 
 def test_canary_outlives_a_restart(served, wire, wait_until):
     served.desk.deploy("m", "m", 2, key="k2", rollout=RolloutSpec(canary=(50.0,), bake_s=3600))
+    wait_until(lambda: set(versions(wire, served.port("m"), 30)) == {"1", "2"})
+    before = served.desk.revision("m", 2)["numbers"]["requests"]
+    kept = served.home / "run" / "rollouts.kept"
     served.end()
+    assert kept.exists()  # where the step stands
     served.begin()
+    assert not kept.exists()
     wait_until(lambda: served.controller.view("m") is not None)
     wait_until(lambda: set(versions(wire, served.port("m"), 30)) == {"1", "2"})
     assert rolling(served)["percent"] == 50
+    assert served.desk.revision("m", 2)["numbers"]["requests"] > before > 0
 
 
 def test_canary_an_earlier_version_is_kept(served, wire, wait_until):

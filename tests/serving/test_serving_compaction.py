@@ -4,16 +4,21 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from volant.adapters.delta.tables import DeltaTables
+from volant.adapters.system import SortableIds, SystemClock
+from volant.app.predictions import PredictionLogs
+from volant.domain.deployment import Settings
+from volant.domain.loop import LogSpec
 from volant.serving import log_folder
 from volant.serving.compaction import compact, read_predictions
 from volant.serving.prediction_log import LogOrder, PredictionLog
+from volant.testing import samples
 
 META = {
     "deployment": "wine",
@@ -160,6 +165,25 @@ def test_an_unreadable_segment_stops_nothing(folder, tables):
     outputs = run(folder, tables, "k")
     assert (outputs["rows"], outputs["unreadable"]) == (1, 1)
     assert [path.name for path in folder.iterdir()] == ["0-1-1.bad"]
+
+
+def test_versions_tell_what_was_added_though_more_is_forgotten(tmp_path, tables, store):
+    settings = Settings(log=LogSpec(max_bytes=20_000))
+    store.deployments.ensure(replace(samples.deployment("wine"), name="wine", settings=settings))
+    folder = tmp_path / "predictions" / "wine"
+
+    def work(_action, inputs, _timeout_s):
+        return compact(inputs, tables)
+
+    logs = PredictionLogs(folder.parent, store, SystemClock(), SortableIds(), work, every_s=0)
+    for number in range(6):
+        write(folder, [str(number)], rows=400)
+        logs.look()
+    versions, _ = store.versions.page(DATASET, 100)
+    assert {version.rows_added for version in versions} == {400}
+    left = tables.read(DATASET, columns=()).num_rows
+    assert left < 2400
+    assert store.datasets.get(DATASET).rows == versions[0].rows_total == left
 
 
 def test_the_oldest_rows_go_when_it_is_too_large(folder, tables, tmp_path):

@@ -158,6 +158,30 @@ def test_counters_copies_are_nobodys_requests_but_are_judged():
     assert judged.p99_ms > 80
 
 
+def test_counters_the_pulse_changes_with_whatever_is_counted():
+    """Who asks again only when it has changed misses nothing."""
+    board = Board()
+    own = opened(board.assign(1, 1))
+    acts = [
+        lambda: own.answered(200, 0.001, 3, 5),
+        lambda: own.answered(400, 0.001, 3, 5),
+        lambda: own.copied(200, 0.001),
+        lambda: own.copied(400, 0.001),
+        lambda: own.forwarded(2),
+        lambda: own.unreached(2),
+        lambda: own.shadowed(2, differs=False),
+        lambda: own.dropped(2),
+        lambda: board.add(counter_map.COLD_STARTS),
+        lambda: board.release(board.assign(1, 1)),
+    ]
+    seen = [board.pulse()]
+    for act in acts:
+        act()
+        seen.append(board.pulse())
+    assert len(set(seen)) == len(seen)
+    assert board.pulse() == seen[-1]
+
+
 WRITER = """
 import sys
 from volant.serving.counters import Counters

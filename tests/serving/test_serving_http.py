@@ -258,12 +258,16 @@ def test_serving_refuses_files_that_nobody_registered(start_replica, spec_for, c
 
 def test_serving_drain_answers_what_comes_and_then_leaves(start_replica, spec_for, wire):
     replica = start_replica(spec_for("numeric"))
-    clients = [replica.connect() for _ in range(5)]
+    clients = [replica.connect() for _ in range(6)]
     for client in clients:
         assert wire.http(client, wire.post(INFER, BODY))[0] == 200
     replica.tell(type="drain", idle_s=5)
     partly = wire.post(INFER, BODY)
     clients[0].sendall(partly[:30])
+    # Another has replaced it, so the deployment is as ready as before.
+    ready = b"GET /v2/health/ready HTTP/1.1\r\nhost: a\r\n\r\n"
+    status, _, body = wire.http(clients.pop(1), ready)
+    assert (status, body) == (200, b'{"ready":true}')
     for client in clients[1:4]:
         status, headers, _ = wire.http(client, wire.post(INFER, BODY))
         assert (status, headers.get("connection")) == (200, "close")

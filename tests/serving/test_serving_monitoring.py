@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +17,7 @@ from volant.domain.loop import ReplicaSpec
 from volant.domain.minute import DeploymentMinute
 from volant.errors import InvalidInput, NotFound
 from volant.serving.monitoring import MonitoringDesk
+from volant.serving.observer import Observer
 
 BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [2, 0, 0, 0]}]}
 TWO = {"inputs": [{"name": "x", "shape": [2, 4], "datatype": "FP32", "data": [2, 0, 0, 0] * 2}]}
@@ -225,6 +227,28 @@ def test_monitoring_history_in_steps(served, monitoring):
     for since, step in ((now + timedelta(days=1), None), (None, 30), (now - timedelta(days=9), 60)):
         with pytest.raises(InvalidInput):
             monitoring.history("m", since, step)
+
+
+def test_monitoring_history_is_forgotten_after_thirty_days(served):
+    """Once an hour, and first when the platform starts."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    ages = [timedelta(days=29), timedelta(days=30, minutes=2), timedelta(days=400)]
+    served.store.minutes.add([DeploymentMinute("m", now - age, requests=1) for age in ages])
+
+    def left():
+        found = served.store.minutes.between("m", now - timedelta(days=1000), now)
+        return [now - each.minute for each in found]
+
+    assert len(left()) == 3
+    clock = SimpleNamespace(now=now)
+    observer = Observer(
+        served.controller.boards, served.store.minutes, served.home / "logs", lambda: clock.now
+    )
+    observer.tick()
+    assert left() == ages[:1]
+    clock.now += timedelta(days=2)
+    observer.tick()  # within the hour: not yet
+    assert left() == ages[:1]
 
 
 def test_monitoring_control_plane_tells_the_same_as_the_replica(served, monitoring, wire):

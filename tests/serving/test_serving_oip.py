@@ -157,7 +157,7 @@ def test_serving_what_other_servers_clients_send():
         (body(tensor("b", [1]), tensor("c", [1, 2])), "expected shape [1] or [1, 1]"),
         (body(tensor("b", [1], "BYTES"), tensor("c", [1])), "expected a datatype for a number"),
         (body(tensor("b", [True]), tensor("c", [1])), "expected a number, got true"),
-        (body(tensor("b", [1]), tensor("c", [300], "INT8")), "expected a whole number, got 300"),
+        (body(tensor("b", [1]), tensor("c", [300], "INT8")), "from -128 to 127 (INT8), got 300"),
         (body(tensor("b", [1]), tensor("c", [1]), id=7), '"id": expected a string, got 7'),
         (body(tensor("b", [1]), tensor("c", [1]), parameters=[]), '"parameters"'),
         (body(tensor("b", [1]), tensor("c", [1]), outputs=[{"name": "p"}]), "expected some of"),

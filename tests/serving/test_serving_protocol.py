@@ -128,32 +128,6 @@ def test_serving_repository(client, wire):
     assert wire.http(client, get("/v2/repository/index"))[0] == 405
 
 
-def test_serving_unload_ends_the_replicas_and_the_next_request_loads(
-    platform, models, wire, wait_until
-):
-    import socket
-
-    from volant.domain.loop import ReplicaSpec
-
-    platform.register("m", models("numeric"), "r1")
-    platform.desk.ensure("m", "m", ReplicaSpec(min=0, max=1, idle_s=600))
-    platform.desk.deploy("m", "m", 1, key="r1:deploy")
-
-    def ask(path, payload):
-        with socket.create_connection(("127.0.0.1", platform.port("m")), timeout=30) as client:
-            return wire.http(client, wire.post(path, payload))[0]
-
-    assert ask("/v2/models/m/infer", BODY) == 200
-    (before,) = platform.status("m")["replicas"]
-    assert (
-        ask("/v2/repository/models/m/unload", {"parameters": {"unload_dependents": False}}) == 200
-    )
-    wait_until(lambda: not platform.status("m")["replicas"])
-    assert ask("/v2/models/m/infer", BODY) == 200
-    (after,) = platform.status("m")["replicas"]
-    assert after["pid"] != before["pid"]
-
-
 # predictions
 
 

@@ -1,69 +1,50 @@
-"""Each deployment's own OpenAPI document, held against what the deployment answers."""
+"""Each deployment's own OpenAPI document, held against what its replica answers."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from pathlib import Path
 
 import pytest
-import requests
-import schemathesis
-from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi import checks
-
-ECHO = """
-class Model:
-    def predict(self, inputs):
-        return {f"{name}_out": value for name, value in inputs.items()}
-"""
-DATATYPES = ("FP32", "INT8", "UINT64", "BOOL", "BYTES")
-CONFORMS = [
-    schemathesis.checks.not_a_server_error,
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_headers_conformance,
-    checks.response_schema_conformance,
-    checks.unsupported_method,
-]
+from openapi_run import disagreements
+from tests.serving.echoes import ECHO
 
 
-def tensor_model(folder: Path) -> Path:
-    """Answers each input as it came; `word` is of two words exactly."""
-    (folder / "code").mkdir(parents=True)
-    (folder / "code" / "model.py").write_text(ECHO)
-    tensors = [{"name": d.lower(), "datatype": d, "shape": [-1, 2]} for d in DATATYPES]
-    outputs = [{**t, "name": f"{t['name']}_out"} for t in tensors]
-    body = {
-        "format": 1,
-        "task": "custom",
-        "signature": {"kind": "tensors", "inputs": tensors, "outputs": outputs},
-        "runtime": {"kind": "code", "file": "code"},
-    }
-    (folder / "volant.json").write_text(json.dumps(body))
-    return folder
+@pytest.fixture(
+    scope="module", params=["columns", "tensors", pytest.param("text", marks=pytest.mark.slow)]
+)
+def replica(request, start_replica, spec_for, echoes):
+    if request.param == "tensors":
+        found = echoes("FP32", "INT8", "UINT64", "BOOL", "BYTES", code=ECHO)
+    else:
+        found = start_replica(spec_for({"columns": "numeric", "text": "mixed"}[request.param]))
+    found.oblige()
+    return found
 
 
-class Api:
-    """A replica, its document, and one session to ask it."""
-
-    def __init__(self, replica) -> None:
-        self.replica = replica
-        self.url = f"http://127.0.0.1:{replica.port}"
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.document = self.session.get(f"{self.url}/openapi.json").json()
-        self.schema = schemathesis.openapi.from_dict(self.document)
-        self.schema.config.update(base_url=self.url)
+def document_url(replica) -> str:
+    return f"http://127.0.0.1:{replica.port}/openapi.json"
 
 
-@pytest.fixture(scope="module")
-def columns_api(start_replica, spec_for):
-    return Api(start_replica(spec_for("mixed"))).schema
+def is_well(replica, wire) -> None:
+    """No trace of a fault in its log, and it still answers."""
+    log = [json.loads(line) for line in replica.log_path.read_text().splitlines()]
+    assert not [entry for entry in log if entry.get("status", 0) >= 500 or "error" in entry]
+    with replica.connect() as client:
+        ready = b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert wire.http(client, ready)[0] == 200
 
-columns = schemathesis.pytest.from_fixture("columns_api")
 
-@columns.parametrize()
-@settings(max_examples=20, deadline=None)
-def test_serving_a_model_over_columns_answers_as_its_document_says(case):
-    case.call_and_validate(checks=CONFORMS, timeout=20)
+def test_serving_answers_as_its_document_says(replica, wire, tmp_path):
+    url = document_url(replica)
+    found = disagreements(url, tmp_path, "--phases=coverage", examples=1, timeout_s=100)
+    assert not found, found
+    is_well(replica, wire)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_serving_answers_as_its_document_says_whatever_comes(replica, wire, tmp_path):
+    url = document_url(replica)
+    found = disagreements(url, tmp_path, "--phases=fuzzing", examples=30, timeout_s=170)
+    assert not found, found
+    is_well(replica, wire)

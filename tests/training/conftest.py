@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from volant.domain.run import StepContext
+from volant.training import openmp  # noqa: F401 - before LightGBM is loaded
 
 BUNDLED = {
     "breast_cancer": load_breast_cancer,

@@ -82,6 +82,9 @@ def test_a_wrong_method(call):
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET"
     assert answer.json()["code"] == "method_not_allowed"
+    # Of all routes there, not of the first one only.
+    answer = call("PATCH", "/api/v1/loops/wine-quality")
+    assert answer.headers["allow"] == "DELETE, GET, PUT"
 
 
 def test_a_wrong_field_is_named(call):

@@ -113,8 +113,9 @@ def test_a_loop_under_another_name_is_refused(call):
     assert "'wine-quality'" in answer.json()["detail"]
 
 
-def test_code_that_is_not_base64(call):
-    answer = call("PUT", "/api/v1/loops/wine-quality", json={"source": SOURCE, "code": "%%%"})
+@pytest.mark.parametrize("code", ["%%%", "¦t ÿ", "YQ", "YQ==\n"])
+def test_code_that_is_not_base64(call, code):
+    answer = call("PUT", "/api/v1/loops/wine-quality", json={"source": SOURCE, "code": code})
     assert answer.status_code == 400
     assert "base64" in answer.json()["detail"]
 
@@ -150,6 +151,46 @@ def test_models(call):
     assert champion["version"] == 1
     assert champion["metrics"] == {"accuracy": 0.91, "roc_auc": None}
     assert call("GET", "/api/v1/models/wine-quality/versions/9").status_code == 404
+
+
+def test_model_versions_are_moved_described_and_deleted(call, platform):
+    base = "/api/v1/models/wine-quality/versions"
+    refused = call("DELETE", f"{base}/1")
+    assert (refused.status_code, refused.json()["code"]) == (409, "model.in_use")
+    assert refused.json()["fix"]
+    assert call("DELETE", f"{base}/2").status_code == 204
+    assert platform.registry.deleted == [("wine-quality", 2)]
+    assert call("POST", f"{base}/1/retire").json()["stage"] == "retired"
+    assert platform.registry.retired_by
+    tags = {"tags": {"card.limits": "few", "gone": None}}
+    assert call("POST", f"{base}/1/tags", json=tags).json() == {"card.limits": "few"}
+    assert call("POST", f"{base}/1/tags", json={"tags": {}}).status_code == 400
+    files = call("GET", "/api/v1/models/wine-quality/files?version=2").json()["items"]
+    assert files == [{"version": 2, "file": "model.onnx", "state": "changed"}]
+    found = call("GET", f"{base}/1/diff?to_version=2").json()
+    assert found["metrics"][0]["name"] == "accuracy"
+    told = call("POST", "/api/v1/model-retention", json={"keep": 1, "model": "beer"}).json()
+    assert told["items"][1] == {
+        "model": "beer", "version": 1, "stage": "refused", "reason": None, "done": False,
+    }  # fmt: skip
+    assert call("POST", "/api/v1/model-retention", json={"keep": 0}).status_code == 400
+
+
+def test_cards_and_exports_come_as_what_they_are(call):
+    base = "/api/v1/models/wine-quality/versions/1"
+    assert call("GET", f"{base}/card").headers["content-type"].startswith("text/markdown")
+    page = call("GET", f"{base}/card?format=html")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert call("GET", f"{base}/card?format=pdf").status_code == 400
+    file = call("GET", f"{base}/export")
+    assert file.content == b"abcdef"
+    assert file.headers["content-length"] == "6"
+    assert 'filename="wine-1.volant"' in file.headers["content-disposition"]
+    imports = "/api/v1/models/wine-quality/imports"
+    assert call("POST", imports, json={"upload": "model-1"}).status_code == 202
+    assert call("POST", imports, json={"upload": "up-0"}).status_code == 404
 
 
 def test_deployments_tracking_decisions_events(call):
@@ -207,6 +248,10 @@ def test_deployments_are_steered_by_who_asked(call, platform):
         assert platform.deployments.asked[-1][2]["by"] == "operator"
         assert call("POST", f"{base}/{verb}", json={}, role="developer").status_code == 403
     assert call("PATCH", f"{base}/replicas", json={"min": 1}).json()["limits"]["min"] == 1
+    for verb, status in (("unload", "unloaded"), ("load", "starting")):
+        assert call("POST", f"{base}/{verb}", role="operator").json()["status"] == status
+        assert platform.deployments.asked[-1][2] == {"loaded": verb == "load", "by": "operator"}
+        assert call("POST", f"{base}/{verb}", role="developer").status_code == 403
     assert call("GET", f"{base}/revisions").json()["items"][0]["asked_by"] == "ann"
     assert call("GET", f"{base}/revisions/9").status_code == 404
     assert call("GET", f"{base}/decisions").status_code == 200

@@ -110,6 +110,14 @@ class AccessDesk:
             self._cache[digest] = (principal, self._monotonic() + _CACHE_S)
         return principal
 
+    def bearer(self, sha256: str) -> Principal:
+        """Whose token it is that has this hash, as replicas know them. Raises
+        `Unauthenticated`."""
+        token = self._tokens.find(sha256)
+        if token is None:
+            raise _unknown()
+        return Principal(token.principal, token.role)
+
     def _touch(self, token: Token) -> None:
         """Note the use, at most once a minute: it is for people, not for the record."""
         now, last = self._clock.now(), token.last_used_at

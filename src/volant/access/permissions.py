@@ -28,6 +28,7 @@ class Permission(StrEnum):
     RUNS_RETRY = "runs.retry"
     MODELS_READ = "models.read"
     MODELS_REGISTER = "models.register"
+    MODELS_RETIRE = "models.retire"
     MODELS_DELETE = "models.delete"
     MODELS_TRUST = "models.trust"
     DEPLOYMENTS_READ = "deployments.read"
@@ -36,6 +37,7 @@ class Permission(StrEnum):
     DEPLOYMENTS_ABORT = "deployments.abort"
     DEPLOYMENTS_ROLLBACK = "deployments.rollback"
     DEPLOYMENTS_SCALE = "deployments.scale"
+    DEPLOYMENTS_LOAD = "deployments.load"
     DEPLOYMENTS_DELETE = "deployments.delete"
     TRACKING_READ = "tracking.read"
     TRACKING_LOG = "tracking.log"
@@ -65,6 +67,7 @@ LEAST_ROLE: dict[Permission, Role] = {
     Permission.RUNS_RETRY: Role.DEVELOPER,
     Permission.MODELS_READ: Role.VIEWER,
     Permission.MODELS_REGISTER: Role.DEVELOPER,
+    Permission.MODELS_RETIRE: Role.OPERATOR,
     Permission.MODELS_DELETE: Role.OPERATOR,
     Permission.MODELS_TRUST: Role.ADMIN,
     Permission.DEPLOYMENTS_READ: Role.VIEWER,
@@ -73,6 +76,7 @@ LEAST_ROLE: dict[Permission, Role] = {
     Permission.DEPLOYMENTS_ABORT: Role.OPERATOR,
     Permission.DEPLOYMENTS_ROLLBACK: Role.OPERATOR,
     Permission.DEPLOYMENTS_SCALE: Role.OPERATOR,
+    Permission.DEPLOYMENTS_LOAD: Role.OPERATOR,
     Permission.DEPLOYMENTS_DELETE: Role.OPERATOR,
     Permission.TRACKING_READ: Role.VIEWER,
     Permission.TRACKING_LOG: Role.DEVELOPER,

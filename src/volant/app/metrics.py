@@ -20,7 +20,7 @@ from volant.serving.metrics import Counted, tell
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_STATES = ("serving", "idle", "starting", "failing", "unknown")
+_STATES = ("serving", "idle", "starting", "failing", "unloaded", "unknown")
 
 
 class Tallies:

@@ -14,6 +14,7 @@ from typing import Any
 
 from volant import __version__
 from volant.access.desk import AccessDesk
+from volant.access.permissions import Permission
 from volant.actions import PROFILES
 from volant.adapters.system import SortableIds, SystemClock
 from volant.app.batches import Batches
@@ -21,16 +22,24 @@ from volant.app.home import Home
 from volant.app.jobs import run_action
 from volant.app.metrics import Tallies, exposed
 from volant.app.predictions import PredictionLogs
+from volant.app.registry import Registry
 from volant.app.sources import Sources
 from volant.app.steps import Executor, Rooms
+from volant.app.survival import clear_checkpoints, preemption
 from volant.app.turns import Turns
 from volant.data.desk import DataDesk
 from volant.data.staging import Staging
 from volant.domain.dataset import Push
-from volant.domain.event import DATASET_COMMITTED, LOOP_APPLIED, Event
+from volant.domain.event import (
+    DATASET_COMMITTED,
+    LOOP_APPLIED,
+    MODEL_DELETED,
+    MODEL_REGISTERED,
+    Event,
+)
 from volant.domain.loop import Loop
-from volant.domain.run import TERMINAL, Run
-from volant.errors import VolantError
+from volant.domain.run import TERMINAL, Run, RunStatus
+from volant.errors import NotFound, PermissionDenied, VolantError
 from volant.events.dispatcher import Dispatcher
 from volant.events.schedule import Schedule, next_at
 from volant.loops.desk import LoopDesk
@@ -47,6 +56,10 @@ from volant.tracking.desk import TrackingDesk
 from volant.tracking.experiments import ExperimentDesk
 from volant.tracking.logged import LoggedModelDesk
 from volant.tracking.runs import TrackedRunDesk
+from volant.tracking.searches import SearchDesk
+from volant.tracking.summaries import SummaryDesk
+from volant.training.checkpoints import Checkpoints
+from volant.training.keeper import Keeper
 from volant.workflows.desk import RunDesk
 from volant.workflows.plan import plan_workflow
 
@@ -99,8 +112,15 @@ class Platform:
             idle_s=settings.zygote_idle_s,
             environments=home.environments,
         )
-        self._compute = load("compute", settings.compute, launcher=self._launcher)
+        self._compute = load(
+            "compute", settings.compute, launcher=self._launcher, **preemption(settings)
+        )
         self._artifacts = load("artifacts", settings.artifacts, root=home.artifacts)
+        self._keeper = Keeper(
+            Checkpoints(self._artifacts),
+            every_s=settings.checkpoint_every_s,
+            price_per_hour=settings.price_per_hour,
+        )
         self.access = AccessDesk(
             tokens=store.tokens, audit=store.audit, clock=self._clock, ids=self._ids
         )
@@ -127,6 +147,7 @@ class Platform:
             in_use=self._predicting,
         )
         self.experiments = ExperimentDesk(store.experiments)
+        self.summaries = SummaryDesk(store.experiment_summaries)
         self.tracked_runs = TrackedRunDesk(store.tracked_runs, store.run_data, store.experiments)
         self.logged_models = LoggedModelDesk(store.logged_models, store.experiments, self._clock)
         self.controller = ServingController(
@@ -138,6 +159,7 @@ class Platform:
             clock=self._clock,
             logs=home.logs,
             tokens=self._inference_tokens,
+            operator=self._operator,
             minutes=store.minutes,
             totals=home.root / "run",
             predictions=home.predictions,
@@ -152,7 +174,7 @@ class Platform:
         self.deployments = DeploymentDesk(
             store.deployments,
             store.revisions,
-            self.models.get,
+            self.models.servable,
             self._clock,
             controller=self.controller,
             host=settings.host,
@@ -170,7 +192,12 @@ class Platform:
             deployments=self.deployments,
             clock=self._clock,
             tables=self.settings.tables,
+            keeper=self._keeper,
             deliver=self._deliver,
+        )
+        executor = Executor(rooms)
+        self.searches = SearchDesk(
+            self._store.tracking, self._store.tracked_runs, self._store.run_data
         )
         runs_url = self.settings.database_url or sqlite_url(self._home.root / "runs.db")
         self._turns = Turns(self._store, self._clock, self._ids)
@@ -178,13 +205,13 @@ class Platform:
             "engine",
             self.settings.engine,
             database=runs_url,
-            executor=Executor(rooms),
+            executor=executor,
             home=self._home.root,
             load_run=self._store.runs.get,
             plan=plan_workflow,
             workers=self.settings.workers,
-            on_cancel=self._compute.cancel,
-            on_end=self._turns.ended,
+            on_cancel=executor.cancel,
+            on_end=self._run_ended,
         )
         self.runs = RunDesk(
             runs=self._store.runs,
@@ -195,6 +222,15 @@ class Platform:
         )
         self._turns.bind(self.runs.start)
         self.batches = Batches(self._store, self.models, self.runs, self._clock)
+        self.registry = Registry(
+            self._store,
+            self.models,
+            self.registered,
+            registrations=self.registrations,
+            uploads=Staging(self._home.staging),
+            run=self._proof,
+            using=self._predicting,
+        )
 
     def _build_loop(self) -> None:
         store = self._store
@@ -235,6 +271,7 @@ class Platform:
             start=self._turns.start_for,
             clock=self._clock,
             ignore=self._turns.why_not,
+            effects={MODEL_DELETED: self._discard, MODEL_REGISTERED: self._retain},
         )
         self._schedule = Schedule(
             triggers=store.triggers, clock=self._clock, wake=self._dispatcher.wake
@@ -345,6 +382,11 @@ class Platform:
 
     # inside
 
+    def _run_ended(self, run_id: str, status: RunStatus, error: Mapping[str, Any] | None) -> None:
+        self._turns.ended(run_id, status, error)
+        if status is RunStatus.SUCCEEDED:
+            clear_checkpoints(self._store.runs, self._keeper.checkpoints, self._home, run_id)
+
     def _on_event(self, event: Event) -> None:
         self._tallies.count(event)
         self._dispatcher.wake()
@@ -370,6 +412,16 @@ class Platform:
             upload = self.data.upload(dataset, file.name, iter(lambda: source.read(1 << 20), b""))
         return self.data.push(dataset, [upload["id"]], key=key, source="batch")
 
+    def _discard(self, event: Event) -> None:
+        self.models.discard(event.data["uris"])
+
+    def _retain(self, event: Event) -> None:
+        """A new version came: old ones that nothing needs go, where that is wanted."""
+        if self.settings.keep_versions is not None:
+            with contextlib.suppress(NotFound):  # the model is gone already
+                model = str(event.data["model"])
+                self.registry.prune(self.settings.keep_versions, model, apply=True)
+
     def _predicting(self, model: str, version: int | None) -> str | None:
         return self.batches.using(model, version)
 
@@ -378,6 +430,22 @@ class Platform:
         if self.settings.host in ("127.0.0.1", "localhost", "::1"):
             return None
         return list(self.access.token_sha256s())
+
+    def _operator(self, token: str | None, deployment: str, loaded: bool) -> str:
+        """Who loads or unloads a model at a deployment's own port: as `Operator` says."""
+        if token is None:  # on loopback
+            return "Somebody"
+        who = self.access.bearer(token)
+        action = "deployments.load" if loaded else "deployments.unload"
+        outcome = "ok"
+        try:
+            self.access.allow(who, Permission.DEPLOYMENTS_LOAD)
+        except PermissionDenied as error:
+            outcome = error.error_code
+            raise
+        finally:
+            self.access.note(who.name, action, f"deployment/{deployment}", outcome)
+        return who.name
 
     def _read(
         self, action: str, inputs: Mapping[str, Any], timeout_s: float = 60.0

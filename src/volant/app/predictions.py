@@ -150,9 +150,9 @@ class PredictionLogs:
         verdict = {
             "status": "committed",
             "table_version": outputs["table_version"],
-            # Net of what was forgotten, so that the dataset's total stays true.
-            "rows_added": outputs["rows_total"] - before.rows,
+            "rows_added": outputs["rows"],
             "rows_total": outputs["rows_total"],
+            "rows_forgotten": before.rows + outputs["rows"] - outputs["rows_total"],
             "rows_quarantined": 0,
             "contract": None,
             "reason": None,

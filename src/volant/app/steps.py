@@ -14,14 +14,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from volant.adapters.local.environments import python_of
 from volant.app.batches import CHUNK_ROWS, Deliver, version_of, with_table_version
 from volant.app.home import Home
+from volant.app.survival import SURVIVED, resumed_decision
+from volant.app.tuning import Searches, tune_decision
 from volant.data.commit import commit_push
 from volant.domain.codec import from_plain, to_plain
 from volant.domain.decision import Decision, DecisionKind, Outcome
 from volant.domain.deployment import Settings
 from volant.domain.event import GATE_DECIDED, Event
-from volant.domain.job import Job, JobStatus
+from volant.domain.job import Job, JobResult, JobStatus
 from volant.domain.loop import ReplicaSpec
 from volant.domain.model import Lineage, Signature
 from volant.domain.run import StepRequest
@@ -36,6 +39,9 @@ from volant.serving.desk import DeploymentDesk
 from volant.serving.told import going
 from volant.store import Store
 from volant.tracking.desk import TrackingDesk, TrainingFacts, tracking_id
+from volant.tracking.searches import SearchDesk
+from volant.training.checkpoints import Place
+from volant.training.keeper import Keeper
 
 Outputs = Mapping[str, Any]
 Perform = Callable[[StepRequest], Outputs]
@@ -59,6 +65,7 @@ class Rooms:
     deployments: DeploymentDesk
     clock: Clock
     tables: str
+    keeper: Keeper
     deliver: Deliver  # (dataset, file, key) → the push of the file, once for each key
 
 
@@ -67,11 +74,15 @@ class Executor:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        steps = Steps(rooms)
+        store = rooms.store
+        desk = SearchDesk(store.tracking, store.tracked_runs, store.run_data)
+        self._searches = Searches(rooms.compute, desk)
+        steps = Steps(rooms, self._searches)
         self._perform: dict[str, Perform] = {
             "ingest": steps.ingest,
             "release": steps.release,
             "split": steps.split,
+            "tune": steps.tune,
             "train": steps.train,
             "evaluate": steps.evaluate,
             "register": lambda _request: {},
@@ -81,6 +92,7 @@ class Executor:
         self._commit: dict[str, Commit] = {
             "ingest": steps.commit_push,
             "release": steps.commit_push,
+            "tune": steps.choose,
             "train": steps.track,
             "evaluate": steps.decide,
             "register": steps.register,
@@ -91,36 +103,78 @@ class Executor:
         """Do the step's work."""
         uses = request.step.uses
         if uses is None:
-            return run_job(self._rooms.compute, request, request.inputs)
+            return run_kept(self._rooms, request, request.inputs)
         return self._perform[uses](request)
+
+    def cancel(self, run_id: str) -> None:
+        """End what this run has on compute, and begin nothing more of it."""
+        self._searches.cancel(run_id)
+        self._rooms.compute.cancel(run_id)
 
     def commit(self, request: StepRequest, outputs: Outputs) -> Outputs:
         """Store the step's effects."""
         commit = self._commit.get(request.step.uses or "")
-        return outputs if commit is None else commit(request, outputs)
+        final = outputs if commit is None else commit(request, outputs)
+        if request.loop and outputs.get(SURVIVED):
+            decision = resumed_decision(request, outputs[SURVIVED], self._rooms.clock.now())
+            self._rooms.store.decisions.record(decision)
+        return final
 
 
 def run_job(compute: Compute, request: StepRequest, inputs: Mapping[str, Any]) -> Outputs:
     """Run a step on compute; its failure becomes the error that the step raised."""
+    return _outputs(request, compute.run(_job(request, inputs)))
+
+
+def run_kept(rooms: Rooms, request: StepRequest, inputs: Mapping[str, Any]) -> Outputs:
+    """The same with checkpoints: restored before, stored meanwhile. Where it took several
+    attempts, the outputs tell of them."""
+    place = Place(request.run_id, request.step.name, request.workdir)
+    job = replace(_job(request, inputs), preemptible=True)
+    with rooms.keeper.watch(place, request.attempt, _before(rooms, request)) as watch:
+        result = rooms.compute.run(replace(job, env={**job.env, **watch.environment}))
+        told = watch.ended(result)
+    survived = {SURVIVED: told["survived"]} if told["survived"] else {}
+    try:
+        return {**_outputs(request, result), **survived}
+    except VolantError as error:
+        error.details.update({"progress": told["progress"], **survived})
+        raise
+
+
+def _before(rooms: Rooms, request: StepRequest) -> list[Path]:
+    """Where this step worked in the runs that this one repeats, the newest first. Someone
+    who names the step to begin from wants it anew."""
+    found: list[Path] = []
+    run = rooms.store.runs.get(request.run_id)
+    while run.retry_of is not None and run.from_step is None:
+        found.append(rooms.home.runs / run.retry_of / request.step.name)
+        run = rooms.store.runs.get(run.retry_of)
+    return found
+
+
+def _job(request: StepRequest, inputs: Mapping[str, Any]) -> Job:
     step = request.step
-    entry = f"volant.actions:{step.uses}" if step.uses else step.call
-    result = compute.run(
-        Job(
-            id=f"{request.run_id}:{step.name}:{request.attempt}",
-            step=step.name,
-            run_id=request.run_id,
-            attempt=request.attempt,
-            workdir=request.workdir,
-            log_path=request.workdir / "log.jsonl",
-            inputs=inputs,
-            entry=entry,
-            profile=_profile(step.uses),
-            command=step.run,
-            env=step.env,
-            timeout_s=step.timeout_s,
-            memory_bytes=step.memory_bytes,
-        )
+    return Job(
+        id=f"{request.run_id}:{step.name}:{request.attempt}",
+        step=step.name,
+        run_id=request.run_id,
+        attempt=request.attempt,
+        workdir=request.workdir,
+        log_path=request.workdir / "log.jsonl",
+        inputs=inputs,
+        entry=f"volant.actions:{step.uses}" if step.uses else step.call,
+        profile=_profile(step.uses),
+        command=step.run,
+        env=step.env,
+        timeout_s=step.timeout_s,
+        memory_bytes=step.memory_bytes,
     )
+
+
+def _outputs(request: StepRequest, result: JobResult) -> Outputs:
+    """A good end's outputs; another end as the error that it was."""
+    step = request.step
     if result.status is JobStatus.SUCCEEDED:
         return result.outputs
     error = from_dict(
@@ -145,17 +199,20 @@ def _profile(uses: str | None) -> str:
 class Steps:
     """The built-in steps, one method a half."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, searches: Searches) -> None:
         self._rooms = rooms
+        self._searches = searches
 
     def _job(self, request: StepRequest, **paths: Any) -> Outputs:
-        inputs = {
+        return run_job(self._rooms.compute, request, self._inputs(request, **paths))
+
+    def _inputs(self, request: StepRequest, **paths: Any) -> dict[str, Any]:
+        return {
             **request.inputs,
             "tables": self._rooms.tables,
             "tables_root": str(self._rooms.home.tables),
             **paths,
         }
-        return run_job(self._rooms.compute, request, inputs)
 
     # data
 
@@ -187,10 +244,27 @@ class Steps:
         """Training rows and the loop's frozen holdout."""
         return self._job(request, holdout_dir=str(self._rooms.home.holdouts / str(request.loop)))
 
+    def tune(self, request: StepRequest) -> Outputs:
+        """The best parameters of a search."""
+        inputs = self._rooms.store.runs.get(request.run_id).workflow.inputs
+        tags = {
+            "volant.loop": str(request.loop),
+            "volant.dataset": str(inputs["dataset"]),
+            "volant.data_version": str(inputs["dataset_version"]),
+        }
+        return self._searches.perform(request, tags)
+
+    def choose(self, request: StepRequest, outputs: Outputs) -> Outputs:
+        """The search's end, and its line in `why`."""
+        self._searches.commit(request)
+        self._rooms.store.decisions.record(tune_decision(request, outputs, self._rooms.clock.now()))
+        crash_point("tune.stored")
+        return outputs
+
     def train(self, request: StepRequest) -> Outputs:
         """Fit; its model will be served soon, so wake that side meanwhile."""
         self._rooms.launcher.warm("serve")
-        return self._job(request)
+        return run_kept(self._rooms, request, self._inputs(request))
 
     def track(self, request: StepRequest, outputs: Outputs) -> Outputs:
         """The training run in the tracking tables."""
@@ -204,6 +278,7 @@ class Steps:
             environment_hash=outputs["environment_hash"],
             call=request.inputs.get("call"),
         )
+        search = request.inputs.get("search")
         ended = self._rooms.clock.now()
         tracked = self._rooms.tracking.record(
             facts,
@@ -211,6 +286,7 @@ class Steps:
             metrics=outputs["metrics"],
             history=outputs["history"],
             artifact_uri=f"artifacts:/models/{request.loop}/{request.run_id}",
+            tags={"volant.search_run": search["run"]} if search else {},
             started_at=ended - timedelta(seconds=outputs["fit_s"]),
             ended_at=ended,
         )
@@ -348,7 +424,11 @@ class Steps:
         model = rooms.models.get(told["model"], told["version"])
         folder = rooms.artifacts.local_path(model.uri)
         request = replace(request, inputs=told)
-        return self._job(request, model_dir=str(folder), files=dict(model.files))
+        own = model.runtime.get("environment") or {}
+        python = None
+        if own.get("kind") == "own":
+            python = str(python_of(rooms.home.environments, str(own["key"])))
+        return self._job(request, model_dir=str(folder), files=dict(model.files), python=python)
 
     def deliver(self, request: StepRequest, outputs: Outputs) -> Outputs:
         """Push the predictions, if a dataset is to have them."""

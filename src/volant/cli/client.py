@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -176,11 +177,45 @@ class Client:
             },
         )
 
+    def text(self, path: str, **query: Any) -> str:
+        """GET what isn't JSON."""
+        with self._told():
+            answer = self._http.get(path, params=_given(query))
+        if not answer.is_success:
+            raise rebuilt(answer, self.url)
+        return answer.text
+
+    def download(self, path: str, target: Path, **query: Any) -> None:
+        """Stream a file to `target`, which is whole then or isn't there."""
+        with self._told(), self._http.stream("GET", path, params=_given(query)) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise rebuilt(answer, self.url)
+            try:
+                with target.open("wb") as file:
+                    for block in answer.iter_bytes(BLOCK):
+                        file.write(block)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+
     def _call(self, method: str, path: str, **request: Any) -> Any:
+        with self._told():
+            answer = self._http.request(method, path, **request)
+        if not answer.is_success:
+            raise rebuilt(answer, self.url)
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise _not_volant(answer, self.url) from error
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """httpx's errors in our words."""
         import httpx
 
         try:
-            answer = self._http.request(method, path, **request)
+            yield
         except httpx.ConnectError as error:
             raise not_running(self.url) from error
         except httpx.TimeoutException as error:
@@ -197,12 +232,6 @@ class Client:
                 "Try again; `volant status` tells whether it is well.",
                 code="connection_broke",
             ) from error
-        if not answer.is_success:
-            raise rebuilt(answer, self.url)
-        try:
-            return answer.json() if answer.content else None
-        except ValueError as error:
-            raise _not_volant(answer, self.url) from error
 
 
 _URL_FIX = "Give one like http://127.0.0.1:8400."

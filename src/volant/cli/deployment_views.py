@@ -30,18 +30,32 @@ COLUMNS = ("name", "status", "model", "version", "replicas", "req/s", "p95", "er
 
 def row(found: View) -> tuple[str, ...]:
     """One deployment in the list; the numbers are of the last minute."""
-    limits, recent = found["limits"], found.get("recent") or {}
+    recent = found.get("recent") or {}
     return (
         found["name"],
         found["status"],
         found["model"],
         str(found["live_version"] or "-"),
-        f"{len(found['replicas'])} of {limits['min']}-{limits['max']}",
+        replicas(found),
         rate(recent),
         latency(recent.get("p95_ms")),
         str(recent.get("errors", "-")),
         str(found["url"]),
     )
+
+
+def replicas(found: View) -> str:
+    """How many of the live revision serve, and how many may; those beside them."""
+    limits, live = found["limits"], found.get("live_revision")
+    every = [each for each in found["replicas"] if each["state"] in ("starting", "ready")]
+    spares = sum(each["state"] == "spare" for each in found["replicas"])
+    own = sum(each["revision"] == live for each in every)
+    told = f"{own} of {limits['min']}-{limits['max']}"
+    if spares:
+        told += f" +{spares} spare"
+    if len(every) > own:
+        told += f" +{len(every) - own} other"
+    return told
 
 
 def rate(recent: View) -> str:
@@ -131,22 +145,45 @@ def numbers(found: View) -> Iterator[str]:
 
 def _revisions(out: Output, revisions: Sequence[View]) -> None:
     out.table(
-        ("revision", "version", "status", "asked", "requests", "errors", "p95", "reason"),
+        ("revision", "version", "status", "share", "asked", "requests", "errors", "p95", "reason"),
         [
             (
                 str(each["number"]),
                 str(each["model_version"]),
                 each["status"],
+                share(each),
                 ago(each["created_at"]),
-                str((each.get("numbers") or {}).get("requests", "-")),
-                str((each.get("numbers") or {}).get("errors", "-")),
-                latency((each.get("numbers") or {}).get("p95_ms")),
-                each.get("reason") or "-",
+                number(_counted(each).get("requests")),
+                number(_counted(each).get("errors")),
+                latency(_counted(each).get("p95_ms")),
+                ending(each),
             )
             for each in revisions
         ],
         "No revision yet.",
     )
+
+
+def share(revision: View) -> str:
+    """Of the requests; a shadow's is of copies."""
+    if revision.get("percent") is not None:
+        return f"{revision['percent']:g} %"
+    return "all" if revision["status"] == "live" else "-"
+
+
+def ending(revision: View) -> str:
+    """How a revision ended, without its number and version, which stand beside it; of a
+    shadow how its answers compare."""
+    numbers = _counted(revision)
+    if revision["status"] == "shadow" and numbers.get("compared"):
+        return f"{numbers['differing']} of {numbers['compared']} compared answers differ"
+    text = str(revision.get("reason") or "-")
+    head = rf"Revision {revision['number']} \(version {revision['model_version']} of [^)]*\) "
+    return re.sub(f"^{head}", "", text)
+
+
+def _counted(revision: View) -> View:
+    return revision.get("numbers") or {}
 
 
 def _replicas(out: Output, replicas: Sequence[View]) -> None:

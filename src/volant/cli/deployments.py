@@ -47,6 +47,8 @@ _VERBS = (
     steer.abort,
     steer.rollback,
     steer.scale,
+    steer.load,
+    steer.unload,
     steer.revisions,
 )
 for verb in _VERBS:

@@ -1,4 +1,4 @@
-"""`volant models`: list, show, register."""
+"""`volant models`: list, show, register, prepare. Its other commands are in model_*.py."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from volant.cli import model_life, model_travel, model_views, oci
 from volant.cli import register as registering
 from volant.cli.client import Client, named
 from volant.cli.lazy import new_app
+from volant.cli.model_text import Name, Version, render_version
 from volant.cli.options import options_of
-from volant.cli.output import Output, output_of
-from volant.cli.text import ago, clock, number, pairs
+from volant.cli.output import output_of
+from volant.cli.text import ago, pairs
 
-Name = Annotated[str, typer.Argument(help="The model.")]
-Version = Annotated[str, typer.Argument(help="A number, or champion, or challenger.")]
 Example = Annotated[
     Path | None, typer.Option("--example", help="A few rows or tensors of its inputs.")
 ]
@@ -33,7 +33,7 @@ Trust = Annotated[
     bool, typer.Option("--trust-pickle", help="Vouch for the pickles in it (admins only).")
 ]
 
-app = new_app(help="List, show and register models.", invoke_without_command=True)
+app = new_app(help="List, show, register and move models.", invoke_without_command=True)
 
 
 @app.callback()
@@ -77,7 +77,7 @@ def show(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         found = client.get(f"/models/{named(name)}/versions/{named(version)}")
-    out.document(found, lambda: _render(out, found))
+    out.document(found, lambda: render_version(out, found))
 
 
 @app.command()
@@ -102,7 +102,7 @@ def register(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         found = registering.register(client, out, path, name, wishes, trusted=trust_pickle)
-    out.document(found, lambda: _render(out, found))
+    out.document(found, lambda: render_version(out, found))
 
 
 @app.command()
@@ -127,70 +127,8 @@ def prepare(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         found = registering.prepare(client, out, name, version, wishes, trusted=trust_pickle)
-    out.document(found, lambda: _render(out, found))
+    out.document(found, lambda: render_version(out, found))
 
 
-def _render(out: Output, version: dict[str, Any]) -> None:
-    lineage = version["lineage"]
-    aliases = f" ({', '.join(version['aliases'])})" if version["aliases"] else ""
-    out.line(f"{version['model']} version {version['version']}{aliases}", "bold")
-    signature = version["signature"]
-    runtime = version["runtime"]
-    facts = {
-        "stage": version["stage"],
-        "made": clock(version["created_at"]),
-        "task": signature["task"],
-        "classes": ", ".join(map(str, signature["classes"] or [])) or None,
-        **_served(runtime),
-        "data": f"{lineage['dataset']} version {lineage['dataset_version']}"
-        if lineage["dataset"]
-        else None,
-        "run": lineage["run_id"],
-        "replaces": lineage["parent_version"],
-        "code": lineage["code_hash"][:12],
-        "environment": lineage["environment_hash"][:12],
-    }
-    for key, value in facts.items():
-        if value not in (None, ""):
-            out.line(f"  {key.ljust(12)} {value}")
-    _section(out, "Metrics on the holdout", version["metrics"])
-    _section(out, "Parameters", version["params"])
-    fields = {
-        each["name"]: each["type"] + (", may be null" if each["nullable"] else "")
-        for each in signature["inputs"]
-    }
-    tensors = signature.get("tensors") or {"inputs": [], "outputs": []}
-    _section(out, "Inputs", {**fields, **_shapes(tensors["inputs"])})
-    _section(out, "Outputs", _shapes(tensors["outputs"]))
-    _section(out, "Files (SHA-256)", version["files"])
-
-
-def _served(runtime: dict[str, Any]) -> dict[str, Any]:
-    """How a version is served, and why so."""
-    difference = runtime.get("max_abs_diff")
-    environment = runtime.get("environment") or {}
-    trusted = runtime.get("trusted_pickle")
-    return {
-        "made as": runtime.get("found"),
-        "runs on": runtime.get("kind"),
-        "because": runtime.get("reason") or None,
-        "difference": None if difference is None else f"at most {difference:.2g}",
-        "served in": f"its own environment {environment['key']}"
-        if environment.get("kind") == "own"
-        else None,
-        "trusted by": trusted["by"] if trusted else None,
-    }
-
-
-def _shapes(tensors: list[dict[str, Any]]) -> dict[str, str]:
-    return {each["name"]: f"{each['datatype']} {each['shape']}" for each in tensors}
-
-
-def _section(out: Output, title: str, values: dict[str, Any]) -> None:
-    if not values:
-        return
-    out.line()
-    out.line(title, "bold")
-    width = max(len(key) for key in values)
-    for key, value in values.items():
-        out.line(f"  {key.ljust(width)}  {number(value)}")
+for group in (model_life, model_views, model_travel, oci):
+    group.add_to(app)

@@ -60,10 +60,10 @@ def predict(
     url, token = find_server(options)
     with Client(url, token) as client:
         deployment = client.get(f"/deployments/{named(name)}")
-        fields = _inputs(client, deployment)
-    deployment["infer_url"] = _reachable(deployment["infer_url"], url)
+        fields = inputs_of(client, deployment)
+    deployment["infer_url"] = reachable(deployment["infer_url"], url)
     rows = _rows(row) if row else _file_rows(file) if file else iter(())
-    answers = list(_ask(deployment, token, fields, rows))
+    answers = list(ask(deployment, token, fields, rows))
     document = {
         "deployment": name,
         "version": deployment["live_version"],
@@ -72,7 +72,7 @@ def predict(
     out.document(document, lambda: _render(out, answers))
 
 
-def _reachable(infer_url: str, server_url: str) -> str:
+def reachable(infer_url: str, server_url: str) -> str:
     """A deployment that listens on every address is asked where its server was."""
     found = urlsplit(infer_url)
     if found.hostname not in ("0.0.0.0", "::"):  # noqa: S104
@@ -82,7 +82,7 @@ def _reachable(infer_url: str, server_url: str) -> str:
     return found._replace(netloc=netloc).geturl()
 
 
-def _inputs(client: Client, deployment: Row) -> list[dict[str, Any]]:
+def inputs_of(client: Client, deployment: Row) -> list[dict[str, Any]]:
     """The signature's input columns of the version that answers there."""
     version = deployment["live_version"]
     if version is None:
@@ -144,7 +144,7 @@ def _csv_rows(file: Path, source: io.TextIOBase) -> Iterator[tuple[str, Row]]:
         yield where, row
 
 
-def _ask(
+def ask(
     deployment: Row, token: str, fields: list[dict[str, Any]], rows: Iterator[tuple[str, Row]]
 ) -> Iterator[dict[str, Any]]:
     """Predictions in the rows' order; rows are read and sent chunk by chunk."""

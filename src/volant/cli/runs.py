@@ -1,4 +1,4 @@
-"""`volant runs`: list, show, cancel, resume, retry."""
+"""`volant runs`: list, show, compare, cancel, resume, retry."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ from typing import Annotated, Any
 import typer
 
 from volant.cli.client import Client, named
+from volant.cli.compare import compare
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import output_of
 from volant.cli.text import ago, took
-from volant.cli.watch import render, steps_of, told_failure, verdict, watch
+from volant.cli.watch import (
+    render,
+    steps_of,
+    told_failure,
+    verdict,
+    watch,
+    with_search,
+)
 
-app = new_app(help="List, show, cancel, resume and retry runs.", invoke_without_command=True)
+app = new_app(
+    help="List, show, compare, cancel, resume and retry runs.", invoke_without_command=True
+)
+
+app.command()(compare)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 
@@ -69,7 +81,7 @@ def show(
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         if not follow:
-            view = client.get(f"/runs/{named(run_id)}")
+            view = with_search(client, client.get(f"/runs/{named(run_id)}"))
             out.document(view, lambda: render(view, out))
             return
         last = watch(client, out, run_id)

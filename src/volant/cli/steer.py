@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from volant.cli.client import Client, named
+from volant.cli.deployment_views import ending, share
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -203,6 +204,23 @@ def scale(
     out.document(found, lambda: out.line(told))
 
 
+def load(ctx: typer.Context, name: Name) -> None:
+    """Load the model that was unloaded; its replicas start."""
+    _load(ctx, name, "load", f"{name} loads its model.")
+
+
+def unload(ctx: typer.Context, name: Name) -> None:
+    """Take the model out of memory: the deployment answers 503 until it is loaded again."""
+    _load(ctx, name, "unload", f"{name} has unloaded its model.")
+
+
+def _load(ctx: typer.Context, name: str, verb: str, told: str) -> None:
+    out = output_of(ctx)
+    with Client.of(options_of(ctx)) as client:
+        found = client.post(f"/deployments/{named(name)}/{verb}", {})
+    out.document(found, lambda: out.line(told))
+
+
 def revisions(
     ctx: typer.Context,
     name: Name,
@@ -219,16 +237,15 @@ def revisions(
 def _row(found: dict[str, Any]) -> tuple[str, ...]:
     numbers = found.get("numbers") or {}
     by = f"by {found['asked_by']}" if found.get("asked_by") else ""
-    share = "all" if found["status"] == "live" else "-"
     return (
         str(found["number"]),
         str(found["model_version"]),
         found["status"],
-        f"{found['percent']:g} %" if found.get("percent") is not None else share,
+        share(found),
         number(numbers.get("requests")),
         number(numbers.get("errors")),
         " ".join(part for part in (ago(found["created_at"]), by) if part),
-        found["reason"] or "-",
+        ending(found),
     )
 
 

@@ -20,6 +20,7 @@ STATUS_COLORS: dict[str, str] = {
     "champion": "green",
     "accepted": "green",
     "activated": "green",
+    "chosen": "green",
     "settled": "green",
     "advanced": "cyan",
     "canary": "cyan",

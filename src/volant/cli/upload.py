@@ -43,14 +43,15 @@ def upload_all(
     ids in the same order."""
     total = sum(file.stat().st_size for file in files)
     ids: list[str] = []
-    with _progress(total, out) as advance:
+    with progress(total, out) as advance:
         for file in files:
             ids.append(client.upload(name, file, advance, noun)["id"])
     return ids
 
 
 @contextmanager
-def _progress(total: int, out: Output) -> Generator[Callable[[int], None]]:
+def progress(total: int, out: Output) -> Generator[Callable[[int], None]]:
+    """A bar in a terminal, for what is large; it is told of each block's bytes."""
     if out.json or not sys.stderr.isatty() or total < _SHOWN_FROM:
         yield lambda _sent: None
         return

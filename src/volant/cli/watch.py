@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from volant.cli import exits
+from volant.cli import attempts, exits
 from volant.cli.client import Client, named
 from volant.cli.output import Output
-from volant.cli.text import STATUS_COLORS, clean, pairs, took
+from volant.cli.text import STATUS_COLORS, clean, number, pairs, took
+from volant.errors import NotFound
 
 POLL_S = 0.4
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -34,10 +36,25 @@ def steps_of(view: View) -> list[dict[str, Any]]:
     """Every step in the workflow's order, those that haven't begun as queued."""
     states = {step["name"]: step for step in view["state"]["steps"]}
     blank = {"attempt": 0, "started_at": None, "ended_at": None, "outputs": {}, "error": None}
-    return [
+    found = [
         states.get(spec["name"]) or {"name": spec["name"], "status": "queued", **blank}
         for spec in view["workflow"]["steps"]
     ]
+    search = view.get("search")
+    return [{**step, "search": search} if _searches(step) else step for step in found]
+
+
+def with_search(client: Client, view: View) -> View:
+    """The run, with how far its search is while it searches."""
+    if not any(_searches(step) for step in view["state"]["steps"]):
+        return view
+    with contextlib.suppress(NotFound):  # its first trial hasn't begun
+        return {**view, "search": client.get(f"/runs/{named(view['id'])}/search")}
+    return view
+
+
+def _searches(step: Mapping[str, Any]) -> bool:
+    return step["name"] == "tune" and step["status"] == "running"
 
 
 def watch(client: Client, out: Output, run_id: str) -> View:
@@ -50,7 +67,7 @@ def watch(client: Client, out: Output, run_id: str) -> View:
 
 def _views(client: Client, run_id: str) -> Iterator[View]:
     while True:
-        view = client.get(f"/runs/{named(run_id)}")
+        view = with_search(client, client.get(f"/runs/{named(run_id)}"))
         yield view
         if ended(view):
             return
@@ -121,6 +138,8 @@ def _told_by(step: Mapping[str, Any]) -> str:
     """What a person wants to know of a finished step, from its error or its outputs."""
     if step["error"]:
         return str(step["error"].get("what", ""))
+    if step.get("search"):
+        return _so_far(step["search"])
     outputs = step["outputs"]
     if isinstance(outputs.get("reason"), str):
         return outputs["reason"]
@@ -130,10 +149,28 @@ def _told_by(step: Mapping[str, Any]) -> str:
     return ""
 
 
+def _so_far(search: Mapping[str, Any]) -> str:
+    """A search under way: `9 of 20 trials (2 pruned), best val_rmse 0.61 (depth 3)`."""
+    if "trials" not in search:
+        return ""
+    ended = search["complete"] + search["pruned"] + search["failed"]
+    words = f"{ended} of {search['trials']} trials"
+    others = [f"{search[key]} {key}" for key in ("pruned", "failed") if search[key]]
+    words += f" ({', '.join(others)})" if others else ""
+    best = search["best"]
+    if best is None:
+        return words
+    told = f"{words}, best {search['metric']} {number(best['value'])}"
+    return f"{told} ({pairs(best['params'], 4)})"
+
+
 def render(view: View, out: Output) -> None:
     """The run as it is now, with how it came about and what to do if it failed."""
     for line, status in lines(view):
         out.raw(_painted(line, status, out))
+    for step in steps_of(view):
+        for line in attempts.lines(step):
+            out.line(clean(line), "dim")
     facts = {"trigger": view["trigger"], "event": view["event_id"], "retry of": view["retry_of"]}
     for key, value in facts.items():
         if value:

@@ -19,7 +19,8 @@ _SOURCE = "volant/data"
 def commit_push(
     push_id: str, outputs: Mapping[str, Any], pushes: PushRecords, clock: Clock
 ) -> dict[str, Any]:
-    """Store a push's verdict; doing it again changes nothing.
+    """Store a push's verdict; doing it again changes nothing. `rows_forgotten` is how many
+    rows of earlier versions its commit has removed, none when absent.
 
     The event's id follows from the push's, so it exists once. Its data: dataset,
     table_version, push_id, rows_added, rows_total, rows_quarantined and, for a
@@ -68,7 +69,8 @@ def _commit(push: Push, outputs: Mapping[str, Any], pushes: PushRecords, clock: 
         },
     )
     contract = None if inferred is None else from_plain(Contract, inferred)
-    return pushes.commit(push.id, version, contract, event).version
+    forgotten = int(outputs.get("rows_forgotten", 0))
+    return pushes.commit(push.id, version, contract, event, forgotten=forgotten).version
 
 
 def _reject(push: Push, outputs: Mapping[str, Any], pushes: PushRecords, clock: Clock) -> None:

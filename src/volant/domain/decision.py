@@ -12,6 +12,7 @@ from typing import Any
 class DecisionKind(StrEnum):
     TRIGGER = "trigger"
     INGEST = "ingest"
+    TUNE = "tune"
     GATE = "gate"
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
@@ -25,6 +26,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     ACTIVATED = "activated"
     FAILED = "failed"
+    CHOSEN = "chosen"  # parameters, by a search
+    RESUMED = "resumed"  # a step that lost its machine went on from its checkpoint
     ADVANCED = "advanced"  # a rollout went on to its next step
     SETTLED = "settled"  # a live revision proved itself
     ABORTED = "aborted"  # a revision was given up before it was live

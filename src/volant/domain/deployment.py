@@ -42,11 +42,13 @@ OPEN = WAITING | ROLLING  # may still become live
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a deployment's versions are rolled out, kept and logged, as its owner set it.
-    `rollout` None: at once. `keep`: how many that served before stay reachable."""
+    `rollout` None: at once. `keep`: how many that served before stay reachable. `loaded`
+    False: somebody has unloaded the model; deploying again doesn't change that."""
 
     rollout: RolloutSpec | None = None
     keep: int = 0
     log: LogSpec | None = field(default_factory=LogSpec)
+    loaded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class ReplicaView:
     deployment: str
     revision: int
     pid: int
-    state: str  # starting | ready | draining
+    state: str  # starting | ready | spare | draining | unloaded: it holds no model
     age_s: float
     memory_bytes: int = 0
     requests: int = 0

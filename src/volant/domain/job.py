@@ -23,7 +23,8 @@ class Job:
     """`entry` (`module:function`, called as `fn(inputs, StepContext) -> dict`)
     forks from the zygote of `profile`; `command` runs in a shell instead.
     Every line of stdout and stderr goes to `log_path` as JSON
-    `{"time", "stream", "text"}`.
+    `{"time", "stream", "text"}`. `preemptible`: it keeps checkpoints, so that whoever
+    takes its machine away costs it little.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     timeout_s: float | None = None
     memory_bytes: int | None = None
+    preemptible: bool = False
 
 
 @dataclass(frozen=True, slots=True)

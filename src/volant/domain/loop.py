@@ -19,8 +19,41 @@ class DataSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchRange:
+    """One parameter of a search. `kind` is `uniform`, `loguniform`, `int`, `logint` (from
+    `low` to `high`, both possible) or `choice` (of `choices`, JSON values)."""
+
+    kind: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSpec:
+    """A search for the parameters of a training function.
+
+    At most `trials`, `parallel` of them at a time, none begun after `timeout_s`. A trial
+    is worth `metric`: one that Volant measures on rows that it sets aside of the training
+    rows (one part of them, or `folds` parts in turn), or one that the function reports,
+    logs or returns, which has a `direction` then. None: the loop's metric.
+    """
+
+    space: Mapping[str, SearchRange]
+    trials: int = 20
+    parallel: int = 1
+    sampler: str = "tpe"
+    pruner: str = "median"
+    timeout_s: float | None = None
+    metric: str | None = None
+    direction: str | None = None
+    folds: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSpec:
-    """Either AutoML (`call` is None) or the user's callable `module:function`.
+    """AutoML, or the user's callable `module:function`, or a `recipe` of
+    `volant.domain.recipe`.
 
     `metric` is a name of `volant.domain.metric`; None lets the task choose.
     `budget_s` is wall time for the whole fit, the final one included.
@@ -34,6 +67,8 @@ class TrainSpec:
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
     memory_bytes: int | None = None
     timeout_s: float | None = None
+    tune: TuneSpec | None = None
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

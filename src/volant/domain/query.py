@@ -139,6 +139,12 @@ def parse_filter(text: str | None, words: Vocabulary) -> tuple[Comparison, ...]:
 
 def parse_order(items: list[str] | None, words: Vocabulary) -> tuple[Order, ...]:
     """The orders of a search: `metrics.rmse DESC`, `start_time`, …"""
+    if len(items or ()) > _MOST_COMPARISONS or any(len(item) > _MOST for item in items or ()):
+        raise InvalidInput(
+            "The order_by has too many clauses, or one that is too long.",
+            f"Write at most {_MOST_COMPARISONS}, of at most {_MOST} characters.",
+            code="search_order",
+        )
     return tuple(_order(item, words) for item in items or ())
 
 
@@ -150,7 +156,7 @@ def _order(item: str, words: Vocabulary) -> Order:
     tokens = [m for m in _tokens(text) if m[0] != "end"]
     if len(tokens) != 1 or tokens[0][0] not in ("name", "quoted"):
         raise InvalidInput(
-            f"Invalid order_by clause {item!r}.",
+            f"Invalid order_by clause {_cut(repr(item))}.",
             "Write `metrics.rmse DESC`, `params.depth`, `attributes.start_time ASC`…",
             code="search_order",
         )
@@ -206,7 +212,7 @@ class _Reader:
 
     def _bad(self, what: str) -> InvalidInput:
         return InvalidInput(
-            f"Invalid filter: {what}.",
+            f"Invalid filter: {_cut(what)}.",
             "Write comparisons such as metrics.rmse < 0.7 AND params.depth = '3'.",
             code="search_filter",
         )
@@ -252,7 +258,8 @@ class _Reader:
         if sort == "number":
             if kind != "number":
                 raise self._bad(f"expected a number for {name}, got {text or 'the end'}")
-            return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+            whole = re.fullmatch(r"[+-]?\d{1,18}", text)  # no store compares more exactly
+            return int(text) if whole else float(text)
         return self._text(kind, text, name)
 
     def _text(self, kind: str, text: str, name: str) -> str:
@@ -278,4 +285,8 @@ class _Reader:
 def _wrong(what: str, name: str, known: list[str]) -> InvalidInput:
     near = difflib.get_close_matches(name[:200], known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
-    return InvalidInput(what, f"{hint}Valid are: {', '.join(known)}.", code="search_filter")
+    return InvalidInput(_cut(what), f"{hint}Valid are: {', '.join(known)}.", code="search_filter")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}…"

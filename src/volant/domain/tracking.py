@@ -41,6 +41,31 @@ class Experiment:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricSpan:
+    """The latest values of one metric over an experiment's active runs; NaN counts for
+    `runs` only."""
+
+    key: str
+    runs: int
+    least: float | None
+    greatest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentSummary:
+    """An experiment at a glance. `metric` is the main one, `best` its best value.
+    `active`: runs under way."""
+
+    experiment: Experiment
+    runs: int
+    active: int = 0
+    newest: datetime | None = None
+    metric: str | None = None
+    best: float | None = None
+    metrics: tuple[MetricSpan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One measurement. `timestamp` is in milliseconds since 1970, whatever the client
     says it is; `step` has 64 bits."""

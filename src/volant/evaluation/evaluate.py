@@ -15,15 +15,19 @@ from volant.errors import Conflict, InvalidInput, NotFound, StepFailed, VolantEr
 from volant.evaluation.gate import Champion, decide, gate_from
 from volant.evaluation.metrics import Judged, scores
 from volant.evaluation.scoring import LoadedModel, load_model
+from volant.evaluation.served import Open
 from volant.faults import crash_point
 
 
-def evaluate(inputs: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
+def evaluate(
+    inputs: Mapping[str, Any], context: StepContext, opener: Open | None = None
+) -> dict[str, Any]:
     """Decide whether the challenger may replace the champion.
 
     Inputs: model_dir, champion_dir | None, champion_version | None, holdout_path,
     holdout_sha256, target, task, metric, gate (a `GateSpec` as a dict), seed.
-    Outputs: metrics, champion_metrics | None, rules, passed, reason.
+    Outputs: metrics, champion_metrics | None, rules, passed, reason. `opener` opens a model
+    that has no pickled pipeline, as a replica does.
 
     Raises:
         NotFound: the holdout isn't there.
@@ -34,9 +38,9 @@ def evaluate(inputs: Mapping[str, Any], context: StepContext) -> dict[str, Any]:
     del context  # pure: nothing is written, so an attempt can be repeated freely
     holdout = _holdout(Path(inputs["holdout_path"]), str(inputs["holdout_sha256"]))
     target = str(inputs["target"])
-    challenger = load_model(Path(inputs["model_dir"]))
+    challenger = load_model(Path(inputs["model_dir"]), opener)
     judged = _judge_challenger(challenger, holdout, target)
-    champion = _champion(inputs, holdout, target)
+    champion = _champion(inputs, holdout, target, opener)
     verdict = decide(
         gate_from(inputs["gate"]), str(inputs["metric"]), judged, champion, int(inputs["seed"])
     )
@@ -88,7 +92,9 @@ def _judge_challenger(model: LoadedModel, holdout: pa.Table, target: str) -> Jud
         ) from error
 
 
-def _champion(inputs: Mapping[str, Any], holdout: pa.Table, target: str) -> Champion | None:
+def _champion(
+    inputs: Mapping[str, Any], holdout: pa.Table, target: str, opener: Open | None
+) -> Champion | None:
     folder = inputs.get("champion_dir")
     if not folder:
         return None
@@ -96,7 +102,7 @@ def _champion(inputs: Mapping[str, Any], holdout: pa.Table, target: str) -> Cham
     name = f"v{version}" if version is not None else "the current one"
     task = str(inputs["task"])
     try:
-        model = load_model(Path(folder))
+        model = load_model(Path(folder), opener)
     except InvalidInput as error:
         return Champion(name, task, problem=error.what)
     if model.task != task:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from volant.errors import InvalidInput, VolantError
 from volant.evaluation.metrics import Judged, judge
+from volant.evaluation.served import Open, open_served
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "integer": pa.int64(),
@@ -60,21 +61,25 @@ class LoadedModel:
         return pa.table(columns)
 
     def _probabilities(self, features: pa.Table) -> Any:
-        if self.classes is None or not hasattr(self.pipeline, "predict_proba"):
+        if self.classes is None or getattr(self.pipeline, "predict_proba", None) is None:
             return None
         return np.asarray(self.pipeline.predict_proba(features), dtype=np.float64)
 
 
-def load_model(model_dir: Path) -> LoadedModel:
-    """Read `volant.json` and the pickled pipeline beside it.
+def load_model(model_dir: Path, opener: Open | None = None) -> LoadedModel:
+    """Read `volant.json` and the pickled pipeline beside it; where there is none, the
+    model as it will serve, through `opener`.
 
     Only folders that this platform wrote may come here: unpickling runs code.
     Raises `InvalidInput` when a file is missing, broken or can't be unpickled here.
     """
     try:
         facts = json.loads((model_dir / "volant.json").read_text(encoding="utf-8"))
-        with (model_dir / facts["native"]["file"]).open("rb") as file:
-            pipeline = pickle.load(file)  # noqa: S301 - our own file, checked by the registry
+        if "native" not in facts and opener is not None:
+            pipeline: Any = open_served(model_dir, opener)
+        else:
+            with (model_dir / facts["native"]["file"]).open("rb") as file:
+                pipeline = pickle.load(file)  # noqa: S301 - our own file, checked by the registry
         signature = facts["signature"]
         return LoadedModel(facts["task"], signature["inputs"], signature["classes"], pipeline)
     except VolantError:

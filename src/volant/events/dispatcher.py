@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from volant.domain.decision import Decision, DecisionKind, Outcome
@@ -82,6 +82,8 @@ class Dispatcher:
         start: Starts a run; see `Start`.
         clock: For the times of decisions.
         ignore: See `Ignore`.
+        effects: What else an event of a type asks for: done at least once, and again after
+            an error, so doing it twice must change nothing.
         poll_s: Seconds between looks at the outbox when nobody calls `wake`.
         monotonic: Seconds for the waits between attempts.
     """
@@ -95,6 +97,7 @@ class Dispatcher:
         start: Start,
         clock: Clock,
         ignore: Ignore = never,
+        effects: Mapping[str, Callable[[Event], None]] | None = None,
         poll_s: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -104,6 +107,7 @@ class Dispatcher:
         self._start_run = start
         self._clock = clock
         self._ignore = ignore
+        self._effects = dict(effects or {})
         self._poll_s = poll_s
         self._monotonic = monotonic
         self._troubles: dict[str, _Trouble] = {}
@@ -160,6 +164,8 @@ class Dispatcher:
         """Do all that `event` asks for; False when some of it must be tried again."""
         trouble = self._troubles.get(event.id)
         done = trouble.done if trouble else set[str]()
+        if event.type in self._effects and not self._had_effect(event):
+            return False
         failures: list[tuple[Trigger, Exception]] = []
         for trigger in self._listeners(event):
             if trigger.id in done:
@@ -173,6 +179,19 @@ class Dispatcher:
         if not failures:
             return True
         return self._failed(event, failures, done)
+
+    def _had_effect(self, event: Event) -> bool:
+        """False when it shall be tried again: what an event asks for is never given up."""
+        try:
+            self._effects[event.type](event)
+        except Exception as error:
+            trouble = self._troubles.setdefault(event.id, _Trouble())
+            trouble.attempts += 1
+            log.warning("Event %s (%s) failed: %s", event.id, event.type, error)
+            wait = min(_FIRST_WAIT_S * 2 ** (trouble.attempts - 1), _LONGEST_WAIT_S)
+            trouble.not_before = self._monotonic() + wait
+            return False
+        return True
 
     def _listeners(self, event: Event) -> Sequence[Trigger]:
         if event.type in {DATASET_COMMITTED, DATASET_REJECTED}:

@@ -323,6 +323,7 @@ def _torch(subject: Subject) -> Draft:
         subject.packaged,
         subject.declared.task or "tensors",
         tensors=tensors,
+        outputs=subject.declared.outputs,
         classes=subject.declared.classes,
         discover=True,
     )
@@ -377,6 +378,7 @@ def _asked(subject: Subject) -> Draft:
         declared.task or "custom",
         columns=() if tensors else columns,
         tensors=tensors,
+        outputs=declared.outputs,
         classes=declared.classes,
         discover=True,
     )

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from volant.bounded_yaml import read_yaml
 from volant.errors import InvalidInput
 from volant.formats.pickles import is_torchscript
 
@@ -141,22 +140,26 @@ _FILES: dict[str, Callable[[Path, str], Found]] = {
 def _mlflow(folder: Path) -> Found:
     """The flavour that Volant serves best: ONNX, text models, weights, pickles, pyfunc."""
     try:
-        about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-        flavors: Mapping[str, Mapping[str, Any]] = about["flavors"]
-        chosen = [name for name in _FLAVORS if name in flavors]
-        facts = {"signature": about.get("signature"), "example": _example_of(folder, about)}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise _broken(folder / "MLmodel", f"can't be used: {error}") from None
-    for name in chosen:
+        return _of_flavors(folder, read_yaml(folder / "MLmodel"))
+    except (OSError, LookupError, AttributeError, TypeError, ValueError) as error:
+        raise _broken(folder / "MLmodel", f"can't be used: {str(error)[:300]}") from None
+
+
+def _of_flavors(folder: Path, about: Mapping[str, Any]) -> Found:
+    flavors: Mapping[str, Mapping[str, Any]] = dict(about["flavors"])
+    facts = {"signature": about.get("signature"), "example": _example_of(folder, about)}
+    for name in [name for name in _FLAVORS if name in flavors]:
         found = _FLAVORS[name](folder, flavors[name])
         if found is not None:
             facts = {**facts, **found.facts, "flavor": name}
             return Found(found.format, found.kind, found.file, f"MLflow, {name}", facts)
     if "python_function" in flavors:
+        dict(flavors["python_function"])  # raises for what can't be one
         flavor = ", ".join(n for n in flavors if n != "python_function") or "python_function"
         return Found("mlflow", "mlflow", ".", f"MLflow, {flavor}", {**facts, "flavor": flavor})
     raise InvalidInput(
-        f"The MLflow model has the flavors {', '.join(flavors)}, and Volant serves none of them.",
+        f"The MLflow model has the flavors {', '.join(map(str, flavors))[:300]}, and Volant "
+        "serves none of them.",
         "Log it with python_function too.",
         code="model.format_unknown",
     )
@@ -196,6 +199,8 @@ def _mlflow_transformers(folder: Path, flavor: Mapping[str, Any]) -> Found | Non
     task = str(flavor.get("task") or "")
     if not (model / "config.json").is_file() or task not in PIPELINES or not tokenizer.is_dir():
         return None
+    if not model.resolve().is_relative_to(folder.resolve()):
+        raise ValueError("model_binary leads out of the model's folder")
     facts = {
         "pipeline": task,
         "model": model.relative_to(folder).as_posix(),

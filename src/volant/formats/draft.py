@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ from volant.domain.model import Field, Signature, Tensors, TensorSpec
 from volant.formats.example import Example, plain
 
 _SHOWN_ROWS = 3
-_MOST_EXAMPLE = 1 << 20
+_MOST_EXAMPLE = 16 << 20
+_MOST_VALUES = 4_000_000  # of a made-up example
 _WORDS = {
     "integer": "INT64", "number": "FP64", "boolean": "BOOL", "string": "BYTES",
     "timestamp": "BYTES",
@@ -102,6 +104,34 @@ def example_file(draft: Draft, example: Example | None) -> bytes | None:
         body = request
     content = json.dumps(body).encode()
     return content if len(content) <= _MOST_EXAMPLE else None
+
+
+def made_up_example(draft: Draft) -> bytes | None:
+    """`input_example.json` where nobody gave one: values amid the ranges that it was
+    trained on where it tells them, else zeros, false and short texts. None where it would
+    be too large."""
+    if draft.columns:
+        row = [_made_up(column, draft.ranges.get(column.name)) for column in draft.columns]
+        body: dict[str, Any] = {"columns": [c.name for c in draft.columns], "data": [row]}
+    else:
+        if sum(math.prod(max(s, 1) for s in spec.shape) for spec in draft.tensors) > _MOST_VALUES:
+            return None
+        body = zeros_request(draft.tensors, 1)
+    content = json.dumps(body).encode()
+    return content if len(content) <= _MOST_EXAMPLE else None
+
+
+def _made_up(column: Field, bounds: tuple[float, float] | None) -> Any:
+    if bounds is not None and all(map(math.isfinite, bounds)):
+        middle = (bounds[0] + bounds[1]) / 2
+        return round(middle) if column.type == "integer" else middle
+    blank: dict[str, Any] = {
+        "number": 0.0,
+        "integer": 0,
+        "boolean": False,
+        "timestamp": "2030-01-01T00:00:00",
+    }
+    return blank.get(column.type, "a text")
 
 
 def _rows_of(draft: Draft, example: Example) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from volant.formats.unpack import copied, unpack
 
 ENVIRONMENTS = ("auto", "own", "volant")
 # What must be importable here for a kind to be served here; the last one names its extra.
-_MODULES = {
+MODULES = {
     "torch": ("torch",),
     "transformers": ("torch", "transformers"),
     "xgboost": ("xgboost",),
@@ -76,10 +76,10 @@ def _environment(folder: Path, found: Found, wanted: str) -> dict[str, Any]:
     lines = requirements_of(folder)
     reasons = unmet(lines, found.kind) if lines is not None else []
     if wanted == "volant" or (wanted == "auto" and not reasons):
-        for module in _MODULES.get(found.kind, ()):
+        for module in MODULES.get(found.kind, ()):
             if find_spec(module) is None:
                 # The kind's own extra: transformers' brings torch, too.
-                raise MissingExtra(module, EXTRAS[_MODULES[found.kind][-1]])
+                raise MissingExtra(module, EXTRAS[MODULES[found.kind][-1]])
         return {"kind": "volant", "reasons": reasons}
     if lines is None and not RUNTIME[found.kind]:
         raise InvalidInput(

@@ -15,18 +15,28 @@ from typing import Any
 from volant.domain.codec import to_plain
 from volant.errors import EXTRAS, InvalidInput, MissingExtra, VolantError
 from volant.formats.describe import Subject, describe
-from volant.formats.draft import Draft, columns_of, example_file, request_of, zeros_request
+from volant.formats.draft import (
+    Draft,
+    columns_of,
+    example_file,
+    made_up_example,
+    request_of,
+    zeros_request,
+)
 from volant.formats.example import Example, read_example
+from volant.formats.outputs import settled
 from volant.formats.requirements import RUNTIME
 from volant.formats.rows import sample_rows
 from volant.formats.signature import Declared, from_mlflow, read_signature, tensor_of
 
 CONVERTIBLE = frozenset({"sklearn", "lightgbm", "xgboost"})
-_PROFILES = {
+PROFILES = {
     "onnx": "serve", "native": "serve-sklearn", "lightgbm": "serve-lightgbm",
     "xgboost": "serve-xgboost", "mlflow": "serve-mlflow", "torch": "serve-torch",
     "transformers": "serve-hf", "code": "serve-code",
 }  # fmt: skip
+
+EXAMPLE_FILE = "input_example.json"
 
 Files = Mapping[str, str]
 
@@ -50,7 +60,7 @@ class Tools:
 
 def profile_of(kind: str, environment: Mapping[str, Any]) -> str:
     """The zygote that replicas of such a model are forked from."""
-    name = _PROFILES[kind]
+    name = PROFILES[kind]
     if environment["kind"] == "own":
         return f"{name}@{environment['key']}"
     return "serve" if kind == "code" else name
@@ -82,7 +92,7 @@ def prove(inputs: Mapping[str, Any], workdir: Path, tools: Tools) -> dict[str, A
         draft, told = _converted(inputs, draft, example, tools, folder)
         subject.folder.rename(folder / "model")
         draft, example = _written(folder, draft, example, tools)
-        tools.load(folder, _hashes(folder))
+        _rehearsed(folder, draft, tools)
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     except VolantError:
@@ -153,22 +163,39 @@ def _converted(
 def _written(
     folder: Path, draft: Draft, example: Example | None, tools: Tools
 ) -> tuple[Draft, Example | None]:
-    """`volant.json` and the example; outputs that nobody declared are found by asking."""
+    """`volant.json` and the example; outputs are found by asking."""
     _write(folder / "volant.json", json.dumps(draft.body(), indent=1).encode())
     if draft.discover:
         asked = [_request(draft, example, rows) for rows in (1, 2)]
         told = tools.discover(folder, _hashes(folder), asked)
-        outputs = tuple(tensor_of(one) for one in told)
+        outputs = settled(draft, [tensor_of(one) for one in told])
         _say(f"it answers {', '.join(f'{o.name} {o.datatype} {list(o.shape)}' for o in outputs)}")
         draft = replace(draft, outputs=outputs)
         _write(folder / "volant.json", json.dumps(draft.body(), indent=1).encode())
     content = example_file(draft, example)
     if content is not None:
-        _write(folder / "input_example.json", content)
+        _write(folder / EXAMPLE_FILE, content)
     for path in folder.rglob("*"):
         if path.is_file():
             _sync(path)
     return draft, example
+
+
+def _rehearsed(folder: Path, draft: Draft, tools: Tools) -> None:
+    """Open it as a replica does. Where nobody gave an example, one is made up, and stays
+    if the model answers it: without any, it can't be deployed."""
+    made_up = None if (folder / EXAMPLE_FILE).exists() else made_up_example(draft)
+    if made_up is not None:
+        _write(folder / EXAMPLE_FILE, made_up)
+        _sync(folder / EXAMPLE_FILE)
+        try:
+            tools.load(folder, _hashes(folder))
+        except Exception as error:  # it may refuse these values and be well
+            (folder / EXAMPLE_FILE).unlink()
+            _say(f"it doesn't answer a made-up example ({error}); give one with --example")
+        else:
+            return
+    tools.load(folder, _hashes(folder))
 
 
 def _request(draft: Draft, example: Example | None, rows: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from volant.bounded_yaml import read_yaml
 from volant.errors import InvalidInput
 
 # What a replica imports beside the model's own libraries.
@@ -41,8 +42,6 @@ def requirements_of(folder: Path) -> tuple[str, ...] | None:
     Raises `InvalidInput` for a line that isn't a plain requirement: options, URLs and
     paths would install what nobody sees in the list.
     """
-    import yaml  # not in a model's own environment, where the rest of this is imported
-
     path = folder / "requirements.txt"
     if path.is_file():
         return normal(path.read_text(encoding="utf-8").splitlines(), path.name)
@@ -50,9 +49,9 @@ def requirements_of(folder: Path) -> tuple[str, ...] | None:
         path = folder / name
         if path.is_file():
             try:
-                body = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+                body = read_yaml(path) or {}
                 return normal(lines(body), name)
-            except (yaml.YAMLError, AttributeError, TypeError, UnicodeError) as error:
+            except (OSError, AttributeError, TypeError, ValueError) as error:
                 raise InvalidInput(
                     f"{name} can't be read: {error}.", "Mend it, then register the model again."
                 ) from None

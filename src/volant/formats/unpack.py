@@ -107,7 +107,7 @@ def _safe_name(member: tarfile.TarInfo) -> str | None:
         raise _refused(f"The archive holds the path {shown}, which leaves its folder.")
     if member.isdir():
         return None
-    if not member.isreg() or member.issparse():
+    if not member.isreg() or member.issparse() or member.size < 0:
         raise _refused(f"The archive holds {shown}, which is a link or no plain file.")
     odd = not path.parts or any(len(part.encode()) > 255 for part in path.parts)
     if odd or not member.name.isprintable() or "\\" in member.name or len(path.parts) > 40:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from volant.domain.codec import to_plain
 from volant.domain.loop import Loop, LoopSpec, TrainSpec
 from volant.domain.metric import TASK_METRICS
+from volant.domain.recipe import TASKS
 from volant.domain.workflow import StepSpec, WorkflowSpec
 
 STEPS = ("split", "train", "evaluate", "register", "deploy")
@@ -13,6 +14,7 @@ STEPS = ("split", "train", "evaluate", "register", "deploy")
 # files; a user's own function isn't held to the budget, so it gets longer.
 _MARGIN_S = 180.0
 _CALL_MARGIN_S = 3600.0
+_RECIPE_S = 86_400.0
 _LIGHT_S = 900.0  # split and evaluate: seconds for most tables, minutes for the largest
 _DEPLOY_S = 300.0  # until it has traffic; what its rollout does then isn't waited for
 # Work that was lost with its process is done again by the engine and isn't counted here.
@@ -45,8 +47,11 @@ def compile_loop(
         "params": dict(spec.train.params),
         "code_dir": loop.code_dir,
     }
+    if spec.train.tune is not None:
+        inputs["tune"] = to_plain(spec.train.tune)
     steps = (
         _split(spec, task),
+        *_tune(spec),
         _train(spec),
         _evaluate(spec),
         _register(spec),
@@ -59,7 +64,10 @@ def task_of(spec: LoopSpec) -> str | None:
     """The declared task, else the one that the loop's metrics belong to."""
     if spec.train.task is not None:
         return spec.train.task
-    named = [spec.train.metric, *(threshold.metric for threshold in spec.gate.thresholds)]
+    if spec.train.recipe is not None:
+        return TASKS[spec.train.recipe]
+    searched = spec.train.tune.metric if spec.train.tune else None
+    named = [spec.train.metric, searched, *(threshold.metric for threshold in spec.gate.thresholds)]
     return next((task for task, known in TASK_METRICS.items() for m in named if m in known), None)
 
 
@@ -82,8 +90,40 @@ def _split(spec: LoopSpec, task: str | None) -> StepSpec:
     )
 
 
+def _tune(spec: LoopSpec) -> tuple[StepSpec, ...]:
+    """The search, if the loop has one. It has no timeout of its own: each trial has the one
+    of a training, and none begins after `tune.timeout`."""
+    train, tune = spec.train, spec.train.tune
+    if tune is None:
+        return ()
+    step = StepSpec(
+        name="tune",
+        uses="tune",
+        inputs={
+            "train_path": "{{ steps.split.outputs.train_path }}",
+            "target": "{{ inputs.target }}",
+            "task": "{{ steps.split.outputs.task }}",
+            "metric": train.metric,
+            "seed": train.seed,
+            "call": train.call,
+            "code_dir": "{{ inputs.code_dir }}",
+            "params": "{{ inputs.params }}",
+            "tune": "{{ inputs.tune }}",
+            "trial_timeout_s": train_timeout(train),
+            "model_name": spec.name,
+        },
+        needs=("split",),
+        memory_bytes=train.memory_bytes,
+    )
+    return (step,)
+
+
 def _train(spec: LoopSpec) -> StepSpec:
     train = spec.train
+    params = "{{ inputs.params }}" if train.tune is None else "{{ steps.tune.outputs.params }}"
+    search = {} if train.tune is None else {"search": "{{ steps.tune.outputs.search }}"}
+    if train.recipe is not None:
+        search = {"recipe": train.recipe}
     return StepSpec(
         name="train",
         uses="train",
@@ -96,10 +136,11 @@ def _train(spec: LoopSpec) -> StepSpec:
             "seed": train.seed,
             "call": train.call,
             "code_dir": "{{ inputs.code_dir }}",
-            "params": "{{ inputs.params }}",
+            "params": params,
+            **search,
             "model_name": spec.name,
         },
-        needs=("split",),
+        needs=("split",) if train.tune is None else ("split", "tune"),
         timeout_s=train_timeout(train),
         memory_bytes=train.memory_bytes,
     )
@@ -109,6 +150,8 @@ def train_timeout(train: TrainSpec) -> float:
     """Seconds after which the training step is ended."""
     if train.timeout_s is not None:
         return train.timeout_s
+    if train.recipe is not None:
+        return train.budget_s + _RECIPE_S
     return train.budget_s + (_MARGIN_S if train.call is None else _CALL_MARGIN_S)
 
 

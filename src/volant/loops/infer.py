@@ -116,6 +116,7 @@ train:
   # Or train with your own function instead of automl:
   # call: "train:fit"        # fit in train.py beside this file
   # params: {{}}        # what it gets as parameters
+  # tune: {{space: {{depth: {{int: [1, 9]}}}}, trials: 20}}        # or what to search them in
   # metric, task, budget and seed then stand here, without automl
   # memory: 2GB        # training is ended above this
   # timeout: 10m        # training is ended after this

@@ -18,6 +18,7 @@ from volant.domain.loop import (
     TriggerSpec,
 )
 from volant.domain.metric import GREATER_IS_BETTER, TASK_METRICS
+from volant.domain.recipe import TASKS
 from volant.errors import InvalidInput
 from volant.loops.columns import contract_of
 from volant.loops.cron import why_not
@@ -25,6 +26,8 @@ from volant.loops.deploy import deploy_of
 from volant.loops.nodes import document
 from volant.loops.problems import Problem, error_of, nearest
 from volant.loops.reading import Reading, Section, describe
+from volant.loops.recipe import recipe_of
+from volant.loops.tune import tune_of
 
 FILE = "volant.yaml"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
@@ -42,7 +45,10 @@ _LATER = {
     "monitor": "watching drift and feedback",
     "budget": "a cap on cost; how long to train is train.automl.budget",
 }
-_TRAIN_KEYS = ("automl", "call", "params", "task", "metric", "seed", "budget", "memory", "timeout")
+_TRAIN_KEYS = (
+    *("automl", "call", "recipe", "params", "tune", "task", "metric", "seed", "budget", "memory"),
+    "timeout",
+)
 _TRAIN_LATER = {
     "codeset": "training from a git repository",
     "finetune": "fine-tuning a foundation model",
@@ -106,7 +112,7 @@ class _Parse:
             keep=deploy.keep,
             log=deploy.log,
         )
-        self._one_task(spec.train.task)
+        self._one_task(spec.train.task or TASKS.get(spec.train.recipe or ""))
         return spec
 
     def _section(
@@ -159,18 +165,24 @@ class _Parse:
         if section is None:
             return TrainSpec()
         call = self._call(section)
-        own = section if "call" in section else self._automl(section)
+        own = section if "call" in section or "recipe" in section else self._automl(section)
         params = section.child("params")
         budget = own.duration("budget", 1, 7 * _DAY) if own else None
+        fixed = self._params(params) if params is not None else {}
+        task = self._task(own)
         spec = TrainSpec(
             metric=self._metric(own),
             budget_s=_or(budget, 30.0),
-            task=self._task(own),
+            task=task,
             seed=own.integer("seed", 0, 0, 2**32 - 1) if own else 0,
             call=call,
-            params=self._params(params) if params is not None else {},
+            params=fixed,
             memory_bytes=section.size("memory", 64 * _MEBIBYTE, 64 * _TEBIBYTE),
             timeout_s=section.duration("timeout", 1, 30 * _DAY),
+            tune=tune_of(
+                self.reading, section, fixed, lambda *told: self.mentions.append(_Mention(*told))
+            ),
+            recipe=recipe_of(section, fixed, task),
         )
         if spec.timeout_s is not None and spec.timeout_s < spec.budget_s:
             section.bad(

@@ -17,6 +17,7 @@ from volant.domain.loop import (
     TriggerSpec,
 )
 from volant.loops.nodes import core_tag
+from volant.loops.tune import tune_document
 from volant.loops.units import duration_text, size_text
 
 # Words that YAML 1.1 readers (editors, other tools) take for something else than text.
@@ -72,10 +73,14 @@ def _train(train: TrainSpec) -> dict[str, Any]:
         task=train.task,
         seed=train.seed,
     )
-    if train.call is None:
-        found: dict[str, Any] = {"automl": own}
+    if train.recipe is not None:
+        found: dict[str, Any] = {"recipe": train.recipe, **own, "params": dict(train.params)}
+    elif train.call is None:
+        found = {"automl": own}
     else:
         found = {"call": train.call, **own, "params": dict(train.params)}
+        if train.tune is not None:
+            found["tune"] = tune_document(train.tune, duration_text)
     return found | _without_none(
         memory=None if train.memory_bytes is None else size_text(train.memory_bytes),
         timeout=None if train.timeout_s is None else duration_text(train.timeout_s),

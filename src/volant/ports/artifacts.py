@@ -21,3 +21,13 @@ class Artifacts(Protocol):
     def verify(self, uri: str, files: Mapping[str, str]) -> None:
         """Raises `Conflict` naming the first file that is missing, added or altered."""
         ...
+
+    def check(self, uri: str, files: Mapping[str, str]) -> Mapping[str, str]:
+        """How each file is: `right`, `changed`, `missing`, or `added` for one that isn't
+        in `files`; all `missing` when nothing is there."""
+        ...
+
+    def remove(self, uri: str) -> None:
+        """Take away all that is at or below `uri`, all or nothing; does nothing when there
+        is none."""
+        ...

@@ -51,12 +51,19 @@ class PushRecords(Protocol):
     ) -> tuple[Sequence[Push], str | None]: ...
 
     def commit(
-        self, push_id: str, version: DatasetVersion, contract: Contract | None, event: Event
+        self,
+        push_id: str,
+        version: DatasetVersion,
+        contract: Contract | None,
+        event: Event,
+        *,
+        forgotten: int = 0,
     ) -> DatasetVersion:
         """received → committed, with the version row, the dataset's totals, the
         contract if one was inferred, and the event, in one transaction. The version's
         number is given here (newest + 1), whatever `version.version` says; a push that is
-        committed already returns its stored version and stores nothing."""
+        committed already returns its stored version and stores nothing. `forgotten` rows
+        of earlier versions have left the table with this one."""
         ...
 
     def reject(self, push_id: str, reason: str, rows_quarantined: int, event: Event) -> None:
@@ -180,6 +187,16 @@ class ModelRecords(Protocol):
         returned as it is; any other raises `Conflict`."""
         ...
 
+    def retire(self, model: str, version: int, event: Event) -> ModelVersion:
+        """candidate or champion → retired, with its aliases `challenger` and `champion`
+        taken off; one that is retired already is returned. Raises `Conflict` for another
+        stage, and while a deployment serves it or is about to."""
+        ...
+
+    def holds(self, uri: str) -> bool:
+        """Whether any version's files are there."""
+        ...
+
     def get(self, model: str, version: int) -> ModelVersion: ...
 
     def by_alias(self, model: str, alias: str) -> ModelVersion: ...
@@ -210,7 +227,8 @@ class MinuteRecords(Protocol):
 
 class DeploymentRecords(Protocol):
     def ensure(self, deployment: Deployment) -> Deployment:
-        """Insert, or update `replicas`, `settings` and `host` only; the stored port wins."""
+        """Insert, or update `replicas`, `settings` and `host` only; the stored port wins,
+        and so does the stored `settings.loaded`."""
         ...
 
     def get(self, name: str) -> Deployment: ...
@@ -228,6 +246,12 @@ class DeploymentRecords(Protocol):
         event: Event | None = None,
         decision: Decision | None = None,
     ) -> None: ...
+
+    def set_loaded(
+        self, name: str, event: Event, decision: Decision | None = None, *, loaded: bool
+    ) -> bool:
+        """Set `settings.loaded`; False, and nothing is stored, when it is so already."""
+        ...
 
 
 class RevisionRecords(Protocol):

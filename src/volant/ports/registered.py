@@ -34,8 +34,9 @@ class RegisteredModels(Protocol):
         `Conflict`."""
         ...
 
-    def delete(self, name: str) -> None:
-        """With its versions. Raises `Conflict` while anything serves it."""
+    def delete(self, name: str, event: Event) -> None:
+        """With its versions, the event in the same transaction; its data gets the `uris`
+        of their files. Raises `Conflict` while anything serves it."""
         ...
 
     def search(self, search: Search) -> tuple[Sequence[RegisteredModel], bool]: ...
@@ -62,8 +63,14 @@ class RegisteredVersions(Protocol):
         without: str | None = None,
     ) -> RegisteredVersion: ...
 
-    def delete(self, name: str, version: int) -> None:
-        """Raises `Conflict` while anything serves it, would go back to it, or came of it."""
+    def delete(self, name: str, version: int, event: Event) -> None:
+        """With the event in the same transaction; its data gets the `uris` of the files.
+        Raises `Conflict` while anything serves it, would go back to it, or came of it."""
+        ...
+
+    def uses(self, name: str) -> Mapping[int, str]:
+        """The versions that serving needs, each with why: champion, live or on the way to
+        be, copied to, or what a rollback brings back."""
         ...
 
     def search(self, search: Search) -> tuple[Sequence[RegisteredVersion], bool]: ...

@@ -10,6 +10,7 @@ from volant.domain.query import Search
 from volant.domain.tracking import (
     DatasetInput,
     Experiment,
+    ExperimentSummary,
     Lifecycle,
     LoggedModel,
     LoggedModelStatus,
@@ -53,6 +54,15 @@ class ExperimentRecords(Protocol):
 
     def search(self, search: Search) -> tuple[Sequence[Experiment], bool]:
         """A page, and whether there are more after it."""
+        ...
+
+
+class ExperimentSummaries(Protocol):
+    def page(
+        self, limit: int, offset: int = 0, *, name: str | None = None
+    ) -> tuple[Sequence[ExperimentSummary], bool]:
+        """Active experiments, those with the newest runs first, `metric` and `best` left
+        out; and whether there are more."""
         ...
 
 

@@ -1,24 +1,29 @@
-"""The verbs on models: register, get, page, champion, verify."""
+"""The verbs on models: register, prepare, retire, get, page, champion, verify."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import secrets
+import shlex
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from volant.domain.event import MODEL_PREPARED, MODEL_REGISTERED, Event
+from volant.domain.event import MODEL_PREPARED, MODEL_REGISTERED, MODEL_RETIRED, Event
 from volant.domain.model import Lineage, ModelVersion, Signature, Stage
-from volant.errors import InvalidInput, NotFound
+from volant.errors import Conflict, InvalidInput, NotFound
 from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
 from volant.ports.records import ModelRecords
 
 ALIASES = ("champion", "challenger", "latest")
+EXAMPLE_FILE = "input_example.json"
 _SOURCE = "volant/registry"
 _PAGE = 200
 _WALKED = 10_000  # versions looked through for the models' names
@@ -37,6 +42,7 @@ class ModelDesk:
         self._models = models
         self._artifacts = artifacts
         self._clock = clock
+        self._turn = threading.Lock()  # a version's row is stored, or files without one go
 
     def register(
         self,
@@ -92,7 +98,9 @@ class ModelDesk:
             params=dict(params or {}),
             runtime=dict(runtime or {}),
         )
-        stored = self._models.register(version, self._registered(version, decision_id))
+        event = self._registered(version, decision_id)
+        with self._kept(where, model_dir, uri):
+            stored = self._models.register(version, event)
         crash_point("register.stored")
         return stored
 
@@ -116,7 +124,8 @@ class ModelDesk:
         """
         name, run_id = version.model, version.lineage.run_id
         place = hashlib.sha256(name.encode()).hexdigest()[:16]  # a name may be no folder's
-        uri, files = self._artifacts.put_tree(f"prepared/{place}/{run_id}-{digest[:8]}", model_dir)
+        key = f"prepared/{place}/{run_id}-{digest[:8]}"
+        uri, files = self._artifacts.put_tree(key, model_dir)
         crash_point("prepare.copied")
         champion = self._models.champion(name)
         prepared = replace(
@@ -125,7 +134,7 @@ class ModelDesk:
             uri=uri,
             files=files,
             signature=signature,
-            runtime=dict(runtime),
+            runtime={**runtime, "registered_uri": version.uri},
             metrics={k: float(v) for k, v in metrics.items() if math.isfinite(v)},
             lineage=replace(
                 version.lineage,
@@ -142,9 +151,46 @@ class ModelDesk:
             time=self._clock.now(),
             data={"model": name, "version": version.version, "run_id": run_id},
         )
-        stored = self._models.prepare(prepared, event)
+        with self._kept(key, model_dir, uri):
+            stored = self._models.prepare(prepared, event)
         crash_point("prepare.stored")
         return stored
+
+    def retire(self, name: str, version: int | str, by: str) -> ModelVersion:
+        """Take a candidate, or a champion that nothing serves, out of use. One that is
+        retired already stays so.
+
+        Raises `Conflict` for one that was never accepted, and while a deployment serves it.
+        """
+        found = self.get(name, version)
+        event = Event(
+            id=f"evt-retired-{secrets.token_hex(12)}",
+            type=MODEL_RETIRED,
+            source=_SOURCE,
+            subject=f"model/{name}",
+            time=self._clock.now(),
+            data={"model": name, "version": found.version, "by": by},
+        )
+        return self._models.retire(name, found.version, event)
+
+    @contextmanager
+    def _kept(self, key: str, folder: Path, uri: str) -> Generator[None]:
+        """While a version's row is stored, its files aren't taken for those of a deleted
+        one; if they were a moment ago, they are copied again."""
+        with self._turn:
+            try:
+                self._artifacts.local_path(uri)
+            except NotFound:
+                self._artifacts.put_tree(key, folder)
+            yield
+
+    def discard(self, uris: Sequence[str]) -> None:
+        """Remove the files of deleted versions; those that a version has again stay."""
+        for uri in uris:
+            with self._turn:
+                if not self._models.holds(uri):
+                    crash_point("delete.recorded")
+                    self._artifacts.remove(uri)
 
     def _registered(self, version: ModelVersion, decision_id: str | None) -> Event:
         return Event(
@@ -165,7 +211,8 @@ class ModelDesk:
         )
 
     def get(self, name: str, version: int | str) -> ModelVersion:
-        """By number (`3`, `"3"`, `"v3"`) or alias (`champion`, `challenger`, `latest`).
+        """By number (`3`, `"3"`, `"v3"`) or alias: `champion`, `challenger`, `latest`, or
+        one that somebody gave.
 
         Raises:
             NotFound: With the nearest model's name, or the aliases and numbers there are.
@@ -175,6 +222,8 @@ class ModelDesk:
         if number is not None:
             return self._numbered(name, number)
         if version not in ALIASES:
+            with suppress(NotFound):  # an alias that somebody gave
+                return self._models.by_alias(name, str(version))
             guess = difflib.get_close_matches(str(version), ALIASES, n=1)
             raise InvalidInput(
                 f"{str(version)[:80]!r} is no version of a model.",
@@ -184,6 +233,26 @@ class ModelDesk:
                 code="model.version",
             )
         return self._aliased(name, str(version))
+
+    def servable(self, name: str, version: int | str) -> ModelVersion:
+        """As `get`; raises `Conflict` for a version without signature or input example:
+        every replica answers the example before it takes traffic."""
+        found = self.get(name, version)
+        if found.stage is Stage.REGISTERED:
+            return found  # whoever deploys it is told to prepare it
+        tensors = found.signature.tensors
+        lacks = [] if found.signature.inputs or (tensors and tensors.inputs) else ["a signature"]
+        lacks += [] if EXAMPLE_FILE in found.files else ["an input example"]
+        if lacks:
+            raise Conflict(
+                f"{found.model} version {found.version} lacks {' and '.join(lacks)}: a replica "
+                "answers the example before it takes traffic.",
+                f"Register it again with a few rows: volant models register FILE --name "
+                f"{shlex.quote(found.model)} --example ROWS",
+                code="model.no_example",
+                details={"model": found.model, "version": found.version, "lacks": lacks},
+            )
+        return found
 
     def _numbered(self, name: str, number: int) -> ModelVersion:
         try:
@@ -238,6 +307,10 @@ class ModelDesk:
         found = self.get(name, version)
         self._artifacts.verify(found.uri, found.files)
         return found
+
+    def check(self, version: ModelVersion) -> Mapping[str, str]:
+        """How each of its files is: right, changed, missing, or added."""
+        return self._artifacts.check(version.uri, version.files)
 
     def folder(self, version: ModelVersion) -> Path:
         """A folder on this machine with the version's files. Raises `NotFound`."""

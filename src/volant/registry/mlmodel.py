@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from volant.bounded_yaml import read_yaml
 from volant.domain.contract import ColumnType
 from volant.domain.model import Field, Signature, Tensors, TensorSpec
 
 UNKNOWN = Signature((), (), "")
-_MOST_BYTES = 4 << 20
 _MOST_COLUMNS = 10_000
 
 _COLUMNS = {
@@ -43,12 +41,10 @@ def read_signature(folder: Path) -> Signature:
     be understood."""
     file = folder / "MLmodel"
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            return UNKNOWN
-        told = yaml.safe_load(file.read_text())["signature"]
+        told = read_yaml(file)["signature"]
         inputs = _specs(told["inputs"])
         outputs = _specs(told["outputs"]) if told.get("outputs") else ()
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
         return UNKNOWN
     fields = tuple(each for each in inputs if isinstance(each, Field))
     if len(fields) == len(inputs):

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from volant.domain.event import MODEL_REGISTERED, Event
+from volant.domain.event import MODEL_DELETED, MODEL_REGISTERED, Event
 from volant.domain.model import Lineage, ModelVersion, Stage
 from volant.domain.query import Search, Vocabulary, parse_filter, parse_order
 from volant.domain.registered import OldStage, RegisteredModel, RegisteredVersion
@@ -103,7 +103,7 @@ class RegisteredDesk:
     def delete(self, name: str) -> None:
         """With all its versions; raises `Conflict` while it is in use."""
         self._refuse_in_use(name, None)
-        self._models.delete(name)
+        self._models.delete(name, self._deleted(name, None))
 
     def set_tag(self, name: str, key: str, value: str) -> None:
         self._models.change(name, tags=_tags({key: value}))
@@ -232,7 +232,23 @@ class RegisteredDesk:
     def delete_version(self, name: str, version: int) -> None:
         """Raises `Conflict` while anything serves it, works with it or came of it."""
         self._refuse_in_use(name, version)
-        self._versions.delete(name, version)
+        self._versions.delete(name, version, self._deleted(name, version))
+
+    def uses(self, name: str) -> Mapping[int, str]:
+        """The versions that can't be deleted because serving needs them, each with why."""
+        return self._versions.uses(name)
+
+    def _deleted(self, name: str, version: int | None) -> Event:
+        """Whoever hears of it removes the files: a number is never given again, but a name
+        is, so the id is a new one."""
+        return Event(
+            id=f"evt-deleted-{secrets.token_hex(12)}",
+            type=MODEL_DELETED,
+            source="volant/registry",
+            subject=f"model/{name}",
+            time=self._clock.now(),
+            data={"model": name, "version": version},
+        )
 
     def _refuse_in_use(self, name: str, version: int | None) -> None:
         by = self._in_use(name, version)

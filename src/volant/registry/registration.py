@@ -143,9 +143,7 @@ class RegistrationDesk:
         Raises `InvalidInput` for a bad name, `NotFound` for an unknown upload.
         """
         check_model_name(name)
-        if not upload.startswith(f"{_UPLOAD}-"):
-            raise _no_upload(upload)
-        path = self._uploads.file_of(upload)
+        path = uploaded(self._uploads, upload)
         told = Wishes(**wishes)
 
         def make(workdir: Path, stage: Tell) -> tuple[ModelVersion, bool]:
@@ -366,8 +364,11 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _no_upload(upload: str) -> NotFound:
-    return NotFound(
-        f"There is no upload {upload[:80]!r} of a model.",
-        "Upload the model first, and register it under the id that the upload answers.",
-    )
+def uploaded(uploads: Uploads, upload: str) -> Path:
+    """The file of a model's upload; raises `NotFound`, also for an upload of data."""
+    if not upload.startswith(f"{_UPLOAD}-"):
+        raise NotFound(
+            f"There is no upload {upload[:80]!r} of a model.",
+            "Upload the model first, and register it under the id that the upload answers.",
+        )
+    return uploads.file_of(upload)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,28 +16,34 @@ from volant.serving.query import Answer, Query
 _DUMP = orjson.OPT_SERIALIZE_NUMPY
 
 
-@lru_cache(maxsize=256)  # most answers have the same few shapes
-def _sizes(shape: tuple[int, ...]) -> bytes:
-    return ",".join(map(str, shape)).encode()
+_SHAPES = 256  # of which an output's openings are kept: most answers have the same few
 
 
 class _Form:
     """How one output goes out."""
 
-    __slots__ = ("datatype", "dtype", "following", "leading", "name", "parameters", "tail")
+    __slots__ = ("_openings", "_tail", "datatype", "dtype", "name", "parameters")
 
     def __init__(self, output: Output) -> None:
         self.name = output.name
         self.datatype = output.datatype
         self.dtype = None if output.datatype == "BF16" else DTYPE[output.datatype]
         self.parameters = dict(output.parameters)
-        # The JSON around an array's shape and data: as the first output, as another one.
-        named = {"name": self.name, "datatype": self.datatype}
-        self.leading = b'%s,"shape":[' % orjson.dumps(named)[:-1]
-        self.following = b"}," + self.leading
-        self.tail = b'],"data":'
+        self._tail = b'],"data":'
         if self.parameters:
-            self.tail = b'],"parameters":%s,"data":' % orjson.dumps(self.parameters)
+            self._tail = b'],"parameters":%s,"data":' % orjson.dumps(self.parameters)
+        self._openings: dict[tuple[int, ...], tuple[bytes, bytes]] = {}
+
+    def opening(self, shape: tuple[int, ...], *, first: bool) -> bytes:
+        """The JSON before an array's data: as the first output, or as another one."""
+        found = self._openings.get(shape)
+        if found is None:
+            named = orjson.dumps({"name": self.name, "datatype": self.datatype})[:-1]
+            leading = b'%s,"shape":[%s%s' % (named, ",".join(map(str, shape)).encode(), self._tail)
+            found = leading, b"}," + leading
+            if len(self._openings) < _SHAPES:
+                self._openings[shape] = found
+        return found[0] if first else found[1]
 
     def json(self, array: Array) -> dict[str, Any]:
         """The output as JSON has it, its array flat, bytes that are no text as base64."""
@@ -87,12 +92,10 @@ class Formatter:
         try:
             for form, given in self._chosen(query, answer.outputs):
                 array = given if given.dtype is form.dtype else of_one_type(given, form.datatype)
-                shape, data = array.shape, array.ravel()
-                parts += (
-                    form.leading if len(parts) == 1 else form.following,
-                    b"%d" % shape if len(shape) == 1 else _sizes(shape),
-                    form.tail,
-                    orjson.dumps(data.tolist() if form.datatype == "BYTES" else data, option=_DUMP),
+                data = array.ravel()
+                parts.append(form.opening(array.shape, first=len(parts) == 1))
+                parts.append(
+                    orjson.dumps(data.tolist() if form.datatype == "BYTES" else data, option=_DUMP)
                 )
         except TypeError:  # bytes that are no text
             chosen = self._chosen(query, answer.outputs)

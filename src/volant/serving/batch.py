@@ -22,10 +22,15 @@ from volant.domain.run import StepContext
 from volant.errors import Conflict, InvalidInput, ResourceExhausted, Unavailable
 from volant.faults import crash_point
 from volant.ports.tables import Tables
+from volant.serving.batch_columns import ColumnRows
 from volant.serving.batch_read import Source, chunks, format_of, open_source, unreadable
-from volant.serving.batch_rows import ChunkPredictor, Tools
+from volant.serving.batch_remote import RemoteModel
+from volant.serving.batch_rows import ChunkPredictor, OutputTable, Reader, Tools
+from volant.serving.batch_tensors import TensorRows
 from volant.serving.batch_write import join, write_chunk, write_lines, write_state
-from volant.serving.inference import load
+from volant.serving.description import Description, read_description
+from volant.serving.inference import DESCRIPTION_FILE, Model, load
+from volant.serving.model_files import ModelFiles
 
 DATASET = "dataset:"
 REJECTED = ".rejected"
@@ -48,7 +53,8 @@ def batch(
     inputs: Mapping[str, Any], context: StepContext, tables: Tables, tools: Tools
 ) -> dict[str, Any]:
     """Inputs: model_dir, files, model, version, input, output, chunk_rows, format, only,
-    strict, overwrite, table_version (of an input dataset). Outputs: model, version, rows,
+    strict, overwrite, table_version (of an input dataset), python (the interpreter of the
+    model's own environment; absent or None: this one's). Outputs: model, version, rows,
     predicted, rejected, output, rejected_path, file (what is to be pushed, if the output
     is a dataset).
 
@@ -65,6 +71,8 @@ class _Batch:
         self._inputs = inputs
         self._tables = tables
         self._tools = tools
+        self._folder = Path(str(inputs["model_dir"]))
+        self._only = bool(inputs.get("only"))
         self._input, output = str(inputs["input"]), str(inputs["output"])
         self._draft = context.workdir / "batch"
         self._dataset = output.removeprefix(DATASET) if output.startswith(DATASET) else None
@@ -143,9 +151,16 @@ class _Batch:
     # predicting
 
     def _predict(self, state: _State) -> None:
-        model = load(Path(str(self._inputs["model_dir"])), self._inputs["files"])
-        only = bool(self._inputs.get("only"))
-        predictor = ChunkPredictor(model, self._tools, self._input, only=only)
+        about = self._about()
+        reader = self._reader(about)
+        model = self._loaded(about)
+        try:
+            self._chunks(state, ChunkPredictor(model.predict, about, reader, only=self._only))
+        finally:
+            if isinstance(model, RemoteModel):
+                model.close()
+
+    def _chunks(self, state: _State, predictor: ChunkPredictor) -> None:
         rows = int(self._inputs["chunk_rows"])
         source = self._source(rows)
         progress = _Progress(source, state.rows)
@@ -166,6 +181,22 @@ class _Batch:
         state.rows += len(broken)
         state.rejected += len(broken)
         progress.tell(state.rows, last=True)
+
+    def _about(self) -> Description:
+        files = ModelFiles(self._folder, self._inputs["files"])
+        return read_description(orjson.loads(files.read(DESCRIPTION_FILE)))
+
+    def _reader(self, about: Description) -> Reader:
+        if about.columns:
+            return ColumnRows(about, self._tools, self._input)
+        return TensorRows(about, self._tools, self._input)
+
+    def _loaded(self, about: Description) -> Model:
+        """Here, or where the model's own environment is."""
+        files, python = self._inputs["files"], self._inputs.get("python")
+        if python is None:
+            return load(self._folder, files)
+        return RemoteModel(Path(str(python)), self._folder, files, about)
 
     def _one(self, predictor: ChunkPredictor, chunk: pa.Table, number: int, state: _State) -> None:
         found = predictor.predict(chunk)
@@ -199,9 +230,7 @@ class _Batch:
     # the end
 
     def _finish(self, state: _State) -> None:
-        model = load(Path(str(self._inputs["model_dir"])), self._inputs["files"])
-        only = bool(self._inputs.get("only"))
-        empty = ChunkPredictor(model, self._tools, self._input, only=only).empty(state.names)
+        empty = OutputTable(self._about(), only=self._only).schema(state.names)
         names = [self._draft / f"{number:08}" for number in range(1, state.chunks + 1)]
         parts = [name.with_suffix(f".{self._kind}") for name in names]
         if self._kind == "csv":

@@ -117,7 +117,7 @@ class Batcher:
         if not batch:
             self._scheduled = False
             return
-        if self._expected(rows) <= self._limits.inline_s:
+        if self._is_short(rows):
             outcomes, seconds = self._run(batch)
             self._finish(batch, outcomes, rows, seconds)
             return
@@ -157,11 +157,14 @@ class Batcher:
         self._counters.set(QUEUE_ROWS, self._rows)
         return batch, rows
 
-    def _expected(self, rows: int) -> float:
-        """Seconds: no less than the quickest of the last batches (some models cost the
-        same for one row as for a hundred), and in proportion to the rows."""
-        least = min(self._recent, default=self._limits.inline_s * 2)
-        return max(least, self._seconds_per_row * rows)
+    def _is_short(self, rows: int) -> bool:
+        """Whether it won't take longer than `inline_s`: no less than the quickest of the
+        last batches did (some models cost the same for one row as for a hundred), and in
+        proportion to the rows."""
+        longest, recent = self._limits.inline_s, self._recent
+        if self._seconds_per_row * rows > longest or not recent:
+            return False
+        return recent[-1] <= longest or min(recent) <= longest
 
     def _finish(
         self, batch: list[Work], outcomes: list[Answer | Exception], rows: int, seconds: float

@@ -15,6 +15,10 @@ from volant.serving.counter_map import (
     BYTES_IN,
     BYTES_OUT,
     COLD_STARTS,
+    COPIED,
+    COPY_ERRORS,
+    COPY_REFUSED,
+    COPY_US,
     CPU_US,
     ERRORS,
     FIRST,
@@ -50,6 +54,9 @@ from volant.serving.counter_map import (
     told,
 )
 from volant.serving.snapshot import Snapshot
+
+# What grows in a replica's row whenever it answers.
+_PULSE = (BYTES_IN, BYTES_OUT, COPY_US, COPY_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +151,23 @@ class Board:
                 words[GENERATION],
                 words[own + COLD_STARTS],
                 words[own + LOSSES],
-                *(words[at + word] for at in rows for word in (BYTES_IN, BYTES_OUT)),
+                *(words[at + word] for at in rows for word in _PULSE),
+                *(word for at in rows for word in words[at + ROUTES_AT : at + LATENCY]),
             )
 
     def replicas(self) -> Mapping[int, Mapping[str, Any]]:
-        """Each running replica that has opened its row, by pid: revision, requests,
-        errors, in_flight, queue_rows, memory_bytes and cpu_s."""
+        """Each running replica that has opened its row, by pid: revision, requests and
+        errors (a shadow's copies are its), in_flight, queue_rows, memory_bytes, cpu_s."""
         with self._lock:
             rows = [] if self._closed else copied(self._map)[1]
         return {
             row[PID]: {
                 "revision": row[REVISION],
-                "requests": sum(row[LATENCY:PREDICT]) + row[REFUSED],
-                "errors": row[ERRORS],
+                "requests": sum(row[LATENCY:PREDICT])
+                + sum(row[COPIED:ROW])
+                + row[REFUSED]
+                + row[COPY_REFUSED],
+                "errors": row[ERRORS] + row[COPY_ERRORS],
                 "in_flight": row[IN_FLIGHT],
                 "queue_rows": row[QUEUE_ROWS],
                 "memory_bytes": row[MEMORY],

@@ -47,7 +47,7 @@ def as_array(data: list[Any] | Array, datatype: str, column: Field, dtype: str) 
         data = cast("list[Any]", data.tolist())
     for i, value in enumerate(data):
         if not (column.nullable if value is None else _fits(value, datatype, column.type)):
-            raise _unfit(column, i, value)
+            raise _unfit(column, i, value, datatype)
     if dtype in ("string", "text"):
         missing = "" if dtype == "string" else None
         if datatype != "BYTES":  # a column that nothing was learned from
@@ -83,10 +83,14 @@ def _numbers(data: Array, column: Field, dtype: str) -> Array:
     return array
 
 
-def _unfit(column: Field, i: int, value: Any) -> Refusal:
+def _unfit(column: Field, i: int, value: Any, datatype: str = "") -> Refusal:
+    words, bounds = _WORDS[column.type], RANGE.get(datatype)
+    whole = type(value) is int or (type(value) is float and value.is_integer())
+    if bounds is not None and whole and column.type != "boolean":
+        words = f"a whole number from {bounds[0]} to {bounds[1]} ({datatype})"
     return Refusal(
         400,
-        f"Tensor {shown(column.name)}, value {i}: expected {_WORDS[column.type]}"
+        f"Tensor {shown(column.name)}, value {i}: expected {words}"
         f"{' or null' if column.nullable else ''}, got {shown(value)}.",
     )
 

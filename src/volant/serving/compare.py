@@ -19,7 +19,12 @@ def difference(ours: bytes, ours_json: int, theirs: bytes, theirs_json: int) -> 
     """Where the outputs of two answers differ, in words; None if nowhere. The `_json`
     bytes at the start of each are JSON, the rest binary tensors. Numbers may differ by
     `RELATIVE` or `ABSOLUTE`. Raises `ValueError` for what is no answer."""
-    return _values(_outputs(ours, ours_json), _outputs(theirs, theirs_json), "the answer")
+    return differing(_outputs(ours, ours_json), _outputs(theirs, theirs_json))
+
+
+def differing(ours: Any, theirs: Any) -> str | None:
+    """As `difference`, of outputs that are read already: plain values, lists and mappings."""
+    return _values(ours, theirs, "the answer")
 
 
 def _outputs(body: bytes, length: int) -> Any:

@@ -35,12 +35,13 @@ class Control:
         self._passed: deque[int] = deque()
         loop.add_reader(control.fileno(), self._readable)
 
-    def say(self, message: Mapping[str, Any]) -> None:
-        """Send; one that finds no room is left out: the next one says it again."""
+    def say(self, message: Mapping[str, Any]) -> bool:
+        """Send; false for one that finds no room, or nobody: it is left out."""
         try:
             self._socket.send(orjson.dumps(message) + b"\n")
         except OSError:
-            return  # full, or the other end is gone, which reading tells
+            return False  # full, or the other end is gone, which reading tells
+        return True
 
     def close(self) -> None:
         """Say no more; the other end sees that this process ends."""

@@ -18,12 +18,15 @@ from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
 from volant.ports.records import DeploymentRecords, MinuteRecords, RevisionRecords
 from volant.ports.replicas import ReplicaLauncher
+from volant.serving.baking import Baking
 from volant.serving.fleet import Fleet
 from volant.serving.monitoring import overlaid
 from volant.serving.observer import Observer
 from volant.serving.replica_handle import ServedVersion
+from volant.serving.repository import Ask, Operator, Repository
 from volant.serving.rollout import Models, Outcomes, Rollout
 from volant.serving.served import Patience
+from volant.serving.steering import Steering
 
 POLL_S = 0.5
 
@@ -38,6 +41,7 @@ class ServingController:
     predictions: The folder for the prediction logs; None: predictions aren't logged.
     minutes: Where each deployment's history is kept; None: nowhere.
     totals: The folder for what was counted until an orderly end; that of `logs` if None.
+    operator: Who loads and unloads a model at a deployment's own port; see `Operator`.
 
     `start` restores what the records say: live revisions answer again, unfinished
     ones are taken up where they stood.
@@ -58,6 +62,7 @@ class ServingController:
         predictions: Path | None = None,
         minutes: MinuteRecords | None = None,
         totals: Path | None = None,
+        operator: Operator = lambda token, deployment, loaded: "Somebody",
     ) -> None:
         self._launcher = launcher
         self._outcomes = Outcomes()
@@ -68,6 +73,7 @@ class ServingController:
             patience or Patience(),
             predictions=predictions,
             totals=totals,
+            asked=self._ask,
         )
         self.boards = self._fleet.boards
         self.observer = Observer(self.boards, minutes, logs, clock.now)
@@ -80,7 +86,10 @@ class ServingController:
             fleet=self._fleet,
             outcomes=self._outcomes,
             tokens=tokens,
+            baking=Baking((totals or logs) / "rollouts.kept"),
         )
+        steering = Steering(deployments, revisions, clock, lambda: None)
+        self._repository = Repository(steering.load, operator)
         self._bell = threading.Event()
         self._stopping = False
         self._warmed = False
@@ -98,6 +107,8 @@ class ServingController:
         self._bell.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        self._rollout.keep()
+        self._repository.close()
         self.observer.stop()
         self._fleet.stop(timeout_s)
 
@@ -110,7 +121,7 @@ class ServingController:
         self._launcher.warm("serve")
 
     def view(self, deployment: str) -> Mapping[str, Any] | None:
-        """status (idle, serving, starting, failing), reason, serving_revision, replicas,
+        """status (idle, serving, starting, failing, unloaded), reason, serving_revision, replicas,
         and what was counted (see `overlaid`); None when it isn't known here (yet)."""
         seen = self._fleet.view(deployment)
         return None if seen is None else overlaid(seen, deployment, self.boards, self.observer)
@@ -123,12 +134,18 @@ class ServingController:
         self._outcomes.tell(version, problem)
         self._bell.set()
 
+    def _ask(self, ask: Ask) -> None:
+        self._repository.take(ask)
+        self._bell.set()
+
     def _run(self) -> None:
         said = ""
         while not self._stopping:
             self._bell.clear()
             try:
+                self._repository.turn()
                 found = self._rollout.turn()
+                self._repository.settle()
                 said = ""
                 if found and not self._warmed:
                     self._warmed = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,17 +60,11 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """Of a model whose columns are all numbers, in order, in one tensor: each column's
-    position by its name, those that hold whole numbers, and the tensor's element type
-    with its largest value."""
+    position by its name, those that hold whole numbers, and the tensor's element type."""
 
     positions: Mapping[str, int]
     whole: tuple[int, ...]
     dtype: str
-    largest: float
-
-
-# IEEE 754: the largest finite binary32 and binary64.
-_LARGEST = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +134,15 @@ def _numbers(columns: tuple[Field, ...], tensors: tuple[Tensor, ...]) -> Numbers
     tensor = tensors[0] if len(tensors) == 1 else None
     if tensor is None or tensor.columns != tuple(range(len(columns))):
         return None
-    if tensor.dtype not in _LARGEST or {c.type for c in columns} - {"number", "integer"}:
+    if tensor.dtype not in ("float32", "float64") or {c.type for c in columns} - {
+        "number",
+        "integer",
+    }:
         return None
     return Numbers(
         {column.name: i for i, column in enumerate(columns)},
         tuple(i for i, column in enumerate(columns) if column.type == "integer"),
         tensor.dtype,
-        _LARGEST[tensor.dtype],
     )
 
 

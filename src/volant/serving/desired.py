@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from volant.domain.loop import LogSpec, ReplicaSpec, StickyKey
@@ -39,6 +39,11 @@ class Other:
     mode: Mode
 
 
+def unloaded(version: ServedVersion) -> ServedVersion:
+    """What answers in its place while it isn't loaded: no more than the HTTP part."""
+    return replace(version, loaded=False, profile="serve")
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the records say of one deployment. `problem` says why its live revision
@@ -53,3 +58,14 @@ class Desired:
     others: tuple[Other, ...] = ()
     sticky: StickyKey | None = None
     log: LogSpec | None = None  # None: predictions aren't logged
+
+
+def at_rest(desired: Desired) -> Desired:
+    """The deployment while its model is unloaded: no revision has replicas that predict,
+    and one that says so is there when somebody asks."""
+    return replace(
+        desired,
+        replicas=replace(desired.replicas, min=0, max=1, spares=0),
+        live=None if desired.live is None else unloaded(desired.live),
+        others=(),
+    )

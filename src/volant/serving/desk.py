@@ -264,6 +264,11 @@ class DeploymentDesk:
         self._steering.scale(name, changes, by)
         return self.get(name)
 
+    def load(self, name: str, *, loaded: bool, by: str) -> dict[str, Any]:
+        """Load the model, or unload it until it is loaded again. Raises `NotFound`."""
+        self._steering.load(name, by, loaded)
+        return self.get(name)
+
     def delete(self, name: str, *, by: str | None = None) -> None:
         """Drain its replicas and close its socket; requests under way are answered.
         Raises `NotFound`."""
@@ -280,7 +285,7 @@ class DeploymentDesk:
 
     def get(self, name: str) -> dict[str, Any]:
         """name, model, url, infer_url, host, port, status (idle, serving, starting,
-        failing, unknown), reason, live_revision, live_version, limits, settings, rolling,
+        failing, unloaded, unknown), reason, live_revision, live_version, limits, settings, rolling,
         requests, errors, replicas, and the newest 20 revisions. Raises `NotFound`."""
         deployment = self._deployments.get(name)
         revisions, _ = self.revisions(name, 20)

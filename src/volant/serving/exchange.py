@@ -80,9 +80,16 @@ class Exchange:
     def answer(self, status: int, body: bytes, headers: bytes = b"") -> None:
         """Send JSON, or what `content_type` says. `headers` are complete lines."""
         self.response = (status, body, headers)
+        self.cancel = None  # it may refer to this exchange: no cycle keeps the body
         self._connection.answered(self)
         if self.after is not None:
             self.after(self)
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more."""
+        cancel, self.cancel = self.cancel, None
+        if cancel is not None:
+            cancel()
 
     def refuse(self, refusal: Refusal) -> None:
         """Send `{"error": …}`."""

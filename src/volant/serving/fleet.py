@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from volant.domain.loop import ReplicaSpec
+from volant.errors import Unavailable, VolantError
 from volant.ports.replicas import ReplicaLauncher, ReplicaOrder
 from volant.serving.boards import Boards
 from volant.serving.desired import Desired, Patience
 from volant.serving.door import socket_folder, socket_name
 from volant.serving.pool import StillStarting
 from volant.serving.replica_handle import ReplicaHandle, ServedVersion
+from volant.serving.repository import Ask
 from volant.serving.served import Served
 from volant.serving.snapshot import Snapshot
 from volant.serving.traffic_table import TrafficTable
@@ -49,6 +51,7 @@ class Fleet:
     predictions: The folder for the prediction logs, one folder a deployment; None: none.
     outcome: Called in the fleet's thread when a candidate is ready (None) or has
         failed (the reason).
+    asked: Called in the fleet's thread with what clients ask of the control plane.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Fleet:
         *,
         totals: Path | None = None,
         predictions: Path | None = None,
+        asked: Callable[[Ask], None] | None = None,
     ) -> None:
+        self._asked = asked
         self._predictions = predictions
         self._launcher = launcher
         self.boards = Boards(totals or logs)
@@ -264,6 +269,7 @@ class Fleet:
                 "deployment": version.deployment,
                 "revision": version.revision,
                 "model": version.model,
+                "loaded": version.loaded,
                 "version": version.version,
                 "model_dir": str(version.model_dir),
                 "files": dict(version.files),
@@ -311,6 +317,31 @@ class Fleet:
     def cold_start(self, deployment: str, seconds: float) -> None:
         """A client waited so long for the first replica to be ready."""
         self.boards.cold_start(deployment, seconds)
+
+    def asked(self, handle: ReplicaHandle, message: Mapping[str, Any]) -> None:
+        """A client of `handle` wants the model loaded or unloaded."""
+        name, loaded = handle.version.deployment, message.get("type") == "load"
+        number = int(message.get("id", 0))
+
+        def tell(error: VolantError | None) -> None:
+            served = self._served.get(name)
+            if error is None and served is not None and not served.closing:
+                served.askers.add(handle, number, loaded=loaded)
+            else:
+                gone = Unavailable("The deployment ends.", "")
+                handle.answer(number, error or gone)
+
+        token = message.get("token")
+        ask = Ask(
+            name,
+            loaded,
+            None if token is None else str(token),
+            lambda error: self._post(lambda now: tell(error)),
+        )
+        if self._asked is None:
+            ask.answer(Unavailable("Nobody here loads and unloads models.", ""))
+        else:
+            self._asked(ask)
 
     def _hear(self, handle: ReplicaHandle) -> None:
         served = self._served.get(handle.version.deployment)

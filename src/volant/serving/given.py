@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Mapping
 from itertools import chain
@@ -156,7 +155,7 @@ def decoded(value: Any, name: str) -> str | bytes:
     try:
         if type(value) is str:
             return text_of(base64.b64decode(value, validate=True))
-    except binascii.Error:
+    except ValueError:  # also what is no ASCII
         pass
     raise Refusal(400, f"Tensor {shown(name)}: expected base64, got {shown(value)}.")
 

@@ -106,6 +106,7 @@ class GrpcConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.deaf = True
+        self._rest = b""
         for stream in list(self.streams.values()):
             stream.abandon()
         self.streams.clear()

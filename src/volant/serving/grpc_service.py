@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from volant import __version__
 from volant.serving.exchange import Exchange
@@ -24,7 +25,7 @@ from volant.serving.grpc_messages import (
     message,
 )
 from volant.serving.grpc_tensors import Shaper, parse, query_of
-from volant.serving.metadata import config, index, metadata
+from volant.serving.metadata import config, metadata
 from volant.serving.query import Answer, Query
 from volant.serving.refusal import Refusal, nearest, shown
 from volant.serving.routes import GRPC_PATH
@@ -37,6 +38,8 @@ INFERS = (f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelStreamInfer")
 """The methods that predict; the second's requests are a stream."""
 
 _INFER, _STREAM = INFERS
+_LOAD = f"/{SERVICE}/RepositoryModelLoad"
+_UNLOAD = f"/{SERVICE}/RepositoryModelUnload"
 _CHECK = f"/{HEALTH}/Check"
 _OPEN = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady", _CHECK})
 
@@ -54,8 +57,6 @@ class Methods:
             "ModelConfig": self._config,
             "ModelStatistics": self._statistics,
             "RepositoryIndex": self._index,
-            "RepositoryModelLoad": self._load,
-            "RepositoryModelUnload": self._unload,
         }
         self._simple = {f"/{SERVICE}/{name}": method for name, method in simple.items()}
         self._simple[_CHECK] = self._check
@@ -63,6 +64,7 @@ class Methods:
     def call(self, path: str, exchange: Exchange, respond: Respond) -> None:
         """Answer the message in the exchange's body, now or later. `rows` and `cancel` of
         the exchange are set; `respond` is called once."""
+        exchange.quiet = path in _OPEN or self._served.absent is not None
         try:
             if path not in _OPEN:
                 exchange.caller = self._served.authorize(
@@ -71,17 +73,13 @@ class Methods:
             if path in (_INFER, _STREAM):
                 self._infer(exchange, respond, stream=path == _STREAM)
                 return
+            if path in (_LOAD, _UNLOAD):
+                self._set_loaded(path, exchange, respond)
+                return
             method = self._simple.get(path)
             if method is None:
                 raise self._unknown(path)
-            exchange.quiet = path in _OPEN
-            try:
-                request = REQUESTS[path].FromString(exchange.body)
-            except DecodeError as error:
-                raise Refusal(
-                    400, f"The message: expected the one of {path}, got other bytes: {error}."
-                ) from None
-            respond(Reply(200, method(request).SerializeToString()))
+            respond(Reply(200, method(_read(path, exchange.body)).SerializeToString()))
         except Refusal as refusal:
             respond(refused(refusal, stream=path == _STREAM))
 
@@ -102,6 +100,7 @@ class Methods:
         request_id = request.id
         try:
             self._known(request.model_name, request.model_version)
+            served.check_loaded()
             query, raw = query_of(request, served.model, len(exchange.body))
         except Refusal as refusal:
             respond(refused(refusal, stream=stream, request_id=request_id))
@@ -109,6 +108,7 @@ class Methods:
         exchange.rows = query.rows
         query.asked = exchange.started
         query.caller = exchange.caller or exchange.peer
+        query.copy = exchange.copy
 
         def done(query: Query, outcome: Answer | Exception) -> None:
             if not isinstance(outcome, Answer):
@@ -175,46 +175,61 @@ class Methods:
 
     def _about_model(self, request: Any) -> Any:
         self._known(request.name, request.version)
+        self._served.check_loaded()
         about = metadata(request.name, self._served.versions, self._served.model)
         return _filled("inference.ModelMetadataResponse", about)
 
     def _config(self, request: Any) -> Any:
         self._known(request.name, request.version)
+        self._served.check_loaded()
         about = config(request.name, self._served.model)
         return _filled("inference.ModelConfigResponse", {"config": about})
 
     def _statistics(self, request: Any) -> Any:
         if request.name:
             self._known(request.name, request.version)
+        self._served.check_loaded()
         about = {"model_stats": [self._served.statistics()]}
         return _filled("inference.ModelStatisticsResponse", about)
 
     # the repository
 
     def _index(self, request: Any) -> Any:
-        ready = self._served.ready()
-        listed = index(self._served.names, self._served.versions, ready=ready)
-        models = listed if ready or not request.ready else []
+        models = self._served.index(only_ready=request.ready)
         return _filled("inference.RepositoryIndexResponse", {"models": models})
 
-    def _load(self, request: Any) -> Any:
-        """The call itself has made a replica load the model, if there was none."""
+    def _set_loaded(self, path: str, exchange: Exchange, respond: Respond) -> None:
+        request = _read(path, exchange.body)
+        loaded = path == _LOAD
         name = self._named(request)
-        return message("inference.RepositoryModelLoadResponse")(model_name=name, isLoaded=True)
+        if loaded and len(UnknownFieldSet(request)):  # Triton's parameters
+            raise Refusal(400, "Load: expected no parameters (models come from the registry).")
+        kind = "inference.RepositoryModel" + ("LoadResponse" if loaded else "UnloadResponse")
+        did = {"isLoaded": True} if loaded else {"isUnloaded": True}
+        response = message(kind)(model_name=name, **did)
 
-    def _unload(self, request: Any) -> Any:
-        """End the replicas, as if the deployment had been idle."""
-        name = self._named(request)
-        if self._served.unload is None:
-            raise Refusal(503, "Unload: expected a control plane, got none.")
-        self._served.unload()
-        return message("inference.RepositoryModelUnloadResponse")(model_name=name, isUnloaded=True)
+        def done(refusal: Refusal | None) -> None:
+            if refusal is None:
+                respond(Reply(200, response.SerializeToString()))
+            else:
+                respond(refused(refusal, stream=False))
+
+        self._served.set_loaded(exchange, done, loaded=loaded)
 
     def _named(self, request: Any) -> str:
         # KServe's first field is the model's name, Triton's is a repository's.
         name = request.model_name or request.repository_name
         self._known(name, "")
         return name
+
+
+def _read(path: str, body: bytes) -> Any:
+    try:
+        return REQUESTS[path].FromString(body)
+    except DecodeError as error:
+        raise Refusal(
+            400, f"The message: expected the one of {path}, got other bytes: {error}."
+        ) from None
 
 
 def _filled(name: str, about: dict[str, Any]) -> Any:

@@ -1,8 +1,7 @@
 """gRPC calls beside other revisions: each to the one that shall answer.
 
 A call goes on as `POST /_volant/grpc/METHOD` over the revision's Unix socket, its message
-as the body; the reply's status and text come back as headers. Shadows get copies of REST
-requests only.
+as the body; the reply's status and text come back as headers. A shadow's copies go there too.
 """
 
 from __future__ import annotations
@@ -11,13 +10,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from volant.serving.compare import differing
 from volant.serving.exchange import Exchange
 from volant.serving.forward import Reply as Answered
 from volant.serving.forward import Unreachable, request_bytes
 from volant.serving.grpc_call import Reply, Respond
-from volant.serving.grpc_messages import REQUESTS
+from volant.serving.grpc_messages import (
+    REQUESTS,
+    ModelInferResponse,
+    ModelStreamInferResponse,
+)
 from volant.serving.grpc_service import INFERS, refused
-from volant.serving.grpc_tensors import parameters_of
+from volant.serving.grpc_tensors import outputs_of, parameters_of
 from volant.serving.refusal import Refusal
 from volant.serving.routes import GRPC_PATH, Service
 from volant.serving.traffic import Route
@@ -45,6 +49,8 @@ def split_call(
         route = None
     if route is None:
         exchange.mark = split.mark
+        if method in INFERS and not version:
+            split.mirrored(exchange, _path(method), _DIFFERENCES[method])
         service.call(method, exchange, respond)
         return
     try:
@@ -79,11 +85,28 @@ def _forward(
             exchange.mark = split.mark
             service.call(method, exchange, respond)
 
-    path = GRPC_PATH + method.rpartition("/")[2].encode()
     peer = b"x-forwarded-for: %s\r\n" % exchange.peer.encode("latin-1")
     headers = {k: v for k, v in exchange.headers.items() if k != b"x-forwarded-for"}
-    request = request_bytes(b"POST", path, headers, exchange.body, peer)
+    request = request_bytes(b"POST", _path(method), headers, exchange.body, peer)
     exchange.cancel = split.send(route, request, done).cancel
+
+
+def _path(method: str) -> bytes:
+    return GRPC_PATH + method.rpartition("/")[2].encode()
+
+
+def _unary(ours: tuple[bytes, bytes], theirs: Answered) -> str | None:
+    read = ModelInferResponse.FromString
+    return differing(outputs_of(read(ours[0])), outputs_of(read(theirs.body)))
+
+
+def _streamed(ours: tuple[bytes, bytes], theirs: Answered) -> str | None:
+    read = ModelStreamInferResponse.FromString
+    here, there = read(ours[0]).infer_response, read(theirs.body).infer_response
+    return differing(outputs_of(here), outputs_of(there))
+
+
+_DIFFERENCES = dict(zip(INFERS, (_unary, _streamed), strict=True))
 
 
 def _key(method: str, body: bytes) -> tuple[str, Mapping[str, Any]] | None:

@@ -215,8 +215,7 @@ class Stream:
             return
         waiting = [call for call in self._calls if call.response is None]
         for call in waiting or [self._new_call()]:
-            if call.cancel is not None:
-                call.cancel()
+            call.give_up()
             call.refuse(refusal)
 
     def _expire(self) -> None:
@@ -328,8 +327,7 @@ class Stream:
             if call.response is None:
                 call.over = True
                 self._connection.server.abandoned()
-                if call.cancel is not None:
-                    call.cancel()
+                call.give_up()
         self._calls.clear()
 
     def _settle(self) -> None:

@@ -100,7 +100,8 @@ def parameters_of(given: Any) -> dict[str, Any]:
 
 def _raw(tensor: Any, data: bytes) -> Given:
     name, datatype, shape = _checked(tensor)
-    if tensor.HasField("contents"):
+    # MLServer's converter sends contents that are there and hold nothing.
+    if tensor.HasField("contents") and tensor.contents.ByteSize():
         raise Refusal(
             400, f"Tensor {shown(name)}: expected contents or raw_input_contents, got both."
         )
@@ -175,6 +176,23 @@ def _varint(value: int) -> bytes:
         value >>= 7
     coded.append(value)
     return bytes(coded)
+
+
+def outputs_of(response: Any) -> dict[str, Any]:
+    """The outputs of a `ModelInferResponse` as plain values: shape and data by name; what
+    came raw as numbers, but BYTES as they are."""
+    raw = response.raw_output_contents
+    found: dict[str, Any] = {}
+    for place, tensor in enumerate(response.outputs):
+        datatype = tensor.datatype
+        if not raw:
+            data: Any = list(getattr(tensor.contents, _FIELD[datatype]))
+        elif datatype in WIRE:
+            data = np.frombuffer(raw[place], WIRE[datatype]).tolist()
+        else:
+            data = raw[place]
+        found[tensor.name] = {"shape": list(tensor.shape), "data": data}
+    return found
 
 
 class Shaper:

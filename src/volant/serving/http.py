@@ -29,6 +29,7 @@ _ONCE = frozenset(
 )
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, 3.4
 _HOP = frozenset({b"upgrade", b"connection", b"http2-settings"})
+_NO_PARSER = httptools.HttpRequestParser(object())  # of a connection that has ended
 
 
 class Connection(asyncio.Protocol):
@@ -37,12 +38,13 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_body_bytes",
-        "_current",
         "_deaf",
+        "_fed",
         "_first",
         "_head_bytes",
         "_headers",
         "_held",
+        "_in_chunk",
         "_in_head",
         "_loop",
         "_parser",
@@ -65,9 +67,9 @@ class Connection(asyncio.Protocol):
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
         self._pending: deque[Exchange] = deque()
-        self._current: Exchange | None = None
         self._reading = False  # a request has begun and isn't complete
         self._in_head = False
+        self._in_chunk = False  # behind a chunk's size, of which the last has trailers
         self._deaf = False  # no more requests are read; the end is near
         self._paused = False
         self._upgrade = False
@@ -75,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._since = server.loop.time()
         self._stalled_since: float | None = None
         self._head_bytes = 0
+        self._fed = 0  # bytes that the parser has now
         self._body_bytes = 0
         self._body: list[bytes] = []
         self._held = 0  # of a body that isn't complete, as the server counts it
@@ -99,10 +102,17 @@ class Connection(asyncio.Protocol):
         for exchange in self._pending:
             if exchange.response is None:
                 self._server.abandoned()
-                if exchange.cancel is not None:
-                    exchange.cancel()
+                exchange.give_up()
         self._pending.clear()
+        self._release()
         self._server.gone(self)
+
+    def _release(self) -> None:
+        """Let go of what was read: the parser refers to this connection and this to it, and
+        the collector comes seldom enough for many bodies to lie here until then."""
+        self._parser = _NO_PARSER
+        self._body = []
+        self._headers = {}
 
     def eof_received(self) -> bool:
         """A client that only half-closed still gets its answers."""
@@ -127,16 +137,20 @@ class Connection(asyncio.Protocol):
             data = self._first + data
             if not self._is_http1(data):
                 return
-        was_in_head = self._in_head
+        was_in_head, body_bytes = self._in_head or self._in_chunk, self._body_bytes
+        self._fed = len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._reject(Refusal(400, f"Expected HTTP/1.1, got bytes that aren't: {error}."))
+            if not self._deaf:  # else what came before in `data` was the last already
+                self._reject(Refusal(400, f"Expected HTTP/1.1, got bytes that aren't: {error}."))
         if self._reading or self._held:
             self._hold()
-        if was_in_head and self._in_head and not self._deaf:
+        still = self._in_head or (self._in_chunk and self._body_bytes == body_bytes)
+        if was_in_head and still and not self._deaf:
+            # In the head or in trailers: a line without an end is counted nowhere else.
             self._head_bytes += len(data)
             self._check_head()
 
@@ -156,6 +170,7 @@ class Connection(asyncio.Protocol):
         transport, server = self._transport, self._server
         self._transport, self._deaf = None, True
         if transport is not None:
+            self._release()
             connection = GrpcConnection(server, internal=self.internal, peer=self.peer)
             server.connections.add(connection)
             server.connections.discard(self)
@@ -184,6 +199,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._reading = True
         self._in_head = True
+        self._in_chunk = False
         self._since = self._loop.time()
         self._head_bytes = 0
         self._body_bytes = 0
@@ -194,6 +210,9 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            self._trailer(len(name) + len(value))
+            return
         name = name.lower()
         headers = self._headers
         if name in headers:
@@ -211,13 +230,29 @@ class Connection(asyncio.Protocol):
             self._check_head()
         return first + b", " + value
 
+    def on_chunk_header(self) -> None:
+        self._in_chunk = True
+
+    def on_chunk_complete(self) -> None:
+        self._in_chunk = False
+
+    def _trailer(self, size: int) -> None:
+        """A field behind the body: nothing is said there that counts (RFC 9110, 6.5.1),
+        but there are bounds on how much."""
+        self._head_bytes += size
+        if not self._deaf and self._head_bytes > self._server.limits.head_bytes:
+            self._check_head()
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self._deaf:
             return
-        headers = self._headers
-        self._head_bytes = len(self._url) + sum(map(len, headers)) + sum(map(len, headers.values()))
-        self._check_head()
+        headers, limits = self._headers, self._server.limits
+        if self._head_bytes + self._fed > limits.head_bytes or len(headers) > limits.headers:
+            # What came may be more than the head.
+            sizes = sum(map(len, headers)) + sum(map(len, headers.values()))
+            self._head_bytes = len(self._url) + sizes
+            self._check_head()
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._server.limits.body_bytes:
             self._too_large(int(length))

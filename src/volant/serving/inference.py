@@ -69,9 +69,13 @@ def load(folder: Path, files: Mapping[str, str]) -> Model:
     except VolantError:
         raise
     except Exception as error:
+        own = (body.get("runtime") or {}).get("kind") == "code"
+        what = f"{type(error).__name__}: {error}".rstrip(".")
         raise InvalidInput(
-            f"The model in {description.file} can't be used: {type(error).__name__}: {error}",
-            "Train it again with the libraries that are installed here.",
+            f"The model in {description.file} can't be used: {what}.",
+            "Correct its code and register it again."
+            if own
+            else "Train it again with the libraries that are installed here.",
             code="model_load",
             details={"file": description.file},
         ) from error

@@ -11,7 +11,8 @@ from volant.domain.loop import RolloutSpec
 
 class Counted(Protocol):
     """What a revision did in a time. `errors` are answers of 5xx and requests that
-    couldn't reach it; `p95_ms` is None when nothing was timed."""
+    couldn't reach it; `p95_ms` is None when nothing was timed. `compared` are its answers
+    as a shadow, `differing` those of them that weren't the live version's."""
 
     @property
     def requests(self) -> int: ...
@@ -19,6 +20,10 @@ class Counted(Protocol):
     def errors(self) -> int: ...
     @property
     def p95_ms(self) -> float | None: ...
+    @property
+    def compared(self) -> int: ...
+    @property
+    def differing(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ def judge(spec: RolloutSpec, counted: Counted, *, at_end: bool) -> Judgement:
     found = [_errors(spec, counted, enough=enough, at_end=at_end)]
     if spec.p95_ms is not None:
         found.append(_latency(spec.p95_ms, counted, enough=enough))
+    if counted.compared:
+        found.append(_answers(counted))
     broken = [str(rule["reason"]) for rule in found if not rule["passed"]]
     return Judgement(tuple(found), "; ".join(broken) or None)
 
@@ -60,6 +67,18 @@ def _errors(spec: RolloutSpec, counted: Counted, *, enough: bool, at_end: bool) 
         "value": rate,
         "limit": spec.error_rate,
         "reason": told,
+    }
+
+
+def _answers(counted: Counted) -> dict[str, Any]:
+    """Told and not judged: a better model answers otherwise, and so does a worse one."""
+    compared, differing = counted.compared, counted.differing
+    return {
+        "rule": "shadow",
+        "passed": True,
+        "compared": compared,
+        "differing": differing,
+        "reason": f"{differing} of {compared} compared answers differ from the live version's",
     }
 
 

@@ -72,30 +72,27 @@ def _triton(datatype: str) -> str:
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 
 
-def index(names: Sequence[str], versions: Sequence[str], *, ready: bool) -> list[dict[str, Any]]:
-    """The repository index: each version that serves, under each name."""
-    state = "READY" if ready else "UNAVAILABLE"
+def index(
+    names: Sequence[str], versions: Sequence[str], state: str, reason: str
+) -> list[dict[str, Any]]:
+    """The repository index: each version that serves, under each name. They are loaded
+    and unloaded together."""
     return [
-        {
-            "name": name,
-            "version": version,
-            "state": state,
-            "reason": "" if ready else "the replica is leaving",
-        }
+        {"name": name, "version": version, "state": state, "reason": reason}
         for name in names
         for version in versions
     ]
 
 
-def v1_status(name: str, versions: Sequence[str], *, ready: bool) -> dict[str, Any]:
+def v1_status(name: str, versions: Sequence[str], state: str) -> dict[str, Any]:
     """`GET /v1/models/NAME`: KServe's `ready` and TensorFlow Serving's version status."""
     return {
         "name": name,
-        "ready": ready,
+        "ready": state == "AVAILABLE",
         "model_version_status": [
             {
                 "version": version,
-                "state": "AVAILABLE" if ready else "UNLOADING",
+                "state": state,
                 "status": {"error_code": "OK", "error_message": ""},
             }
             for version in versions

@@ -14,9 +14,11 @@ Schema = dict[str, Any]
 
 _READ_FAULTS = (400, 401, 404, 405, 408, 413, 417, 431, 500, 503)
 _POST_FAULTS = (*_READ_FAULTS, 415)
+_OPERATOR_FAULTS = (*_READ_FAULTS, 403)
 _WORDS = {
     400: "The request doesn't fit; the error says what was expected and what came.",
     401: "A token is due.",
+    403: "The token's role may not.",
     404: "Another model, another version, or no such address.",
     405: "Another method.",
     408: "The request took too long to arrive.",
@@ -73,18 +75,20 @@ def _of_model(name: str, version: str) -> Schema:
     paths: Schema = {
         f"/v2/repository/models/{name}/load": {
             "post": _post(
-                "Have the model loaded",
+                "Load the model; answered when it is ready",
                 _optional({"parameters": {"type": ["object", "null"], "maxProperties": 0}}),
                 _object(),
                 required=False,
+                faults=_OPERATOR_FAULTS,
             )
         },
         f"/v2/repository/models/{name}/unload": {
             "post": _post(
-                "End its replicas; the next request loads it again",
+                "Unload the model until it is loaded again",
                 _optional({"parameters": {}}),
                 _object(),
                 required=False,
+                faults=_OPERATOR_FAULTS,
             )
         },
     }
@@ -117,11 +121,18 @@ def _read(summary: str, answer: Schema, *, open: bool = False) -> Schema:
     return operation
 
 
-def _post(summary: str, body: Schema, answer: Schema, *, required: bool = True) -> Schema:
+def _post(
+    summary: str,
+    body: Schema,
+    answer: Schema,
+    *,
+    required: bool = True,
+    faults: Sequence[int] = _POST_FAULTS,
+) -> Schema:
     return {
         "summary": summary,
         "requestBody": {"required": required, "content": {"application/json": {"schema": body}}},
-        "responses": _responses(answer, _POST_FAULTS),
+        "responses": _responses(answer, faults),
     }
 
 

@@ -97,13 +97,6 @@ class Pool:
         # a broken model isn't started over and over for nobody.
         self.wanted = max(self.spec.min, len(self.active))
 
-    def unload(self, now: float, idle_s: float) -> None:
-        """Somebody asked for it: let its replicas go as if they had been idle for long.
-        The next request starts one again, and `min` and `spares` are kept up."""
-        self.wanted = self.spec.min
-        for handle in self.handles:
-            handle.drain(now, idle_s)
-
     # the turn
 
     def step(self, now: float, patience: Patience, *, relieved: bool) -> None:

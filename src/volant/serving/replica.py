@@ -3,10 +3,12 @@
 Its life: load → say `ready` → wait for `accept` → serve → `drain` → exit. It is a fork
 of the `serve` zygote, so everything heavy that this module imports is there already.
 
-Control socket, one JSON object a line. From the replica: `ready`, `failed`, `stats`.
+Control socket, one JSON object a line. From the replica: `ready`, `failed`, `stats`;
+`load` and `unload` (`id`; `token`: the SHA-256 of the one that was shown, or null).
 To it: `accept` (`on`: at the socket that comes along, else at the one it was born with),
 `traffic` (`routes`, `sticky`: the other revisions, see `traffic.Traffic`), `drain`
-(`idle_s`: close connections that stay idle this long, 10 when left out), `shed`
+(`idle_s`: close connections that stay idle this long, 10 when left out; `unloaded`:
+predict no more), `answer` (`id` of what was asked; `error`, null when it is done), `shed`
 (`connections`: end that many with their next answer), `tokens` (`sha256`: those that may
 predict from now on), `log` (how predictions are logged, or null). End of file on it means
 that nobody looks after this process: it drains at once and exits.
@@ -31,6 +33,8 @@ import orjson
 import uvloop
 
 from volant.errors import StepFailed, VolantError
+from volant.serving.absent import Absent
+from volant.serving.asks import Asks
 from volant.serving.batching import Batcher
 from volant.serving.control import Control
 from volant.serving.counter_map import CPU_US, MEMORY
@@ -57,7 +61,7 @@ def serve(spec: Mapping[str, Any], listen_fd: int, control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     try:
         assignment = Assignment.from_spec(spec)
-        model = load(assignment.model_dir, assignment.files)
+        model = load(assignment.model_dir, assignment.files) if assignment.loaded else Absent()
     except Exception as error:
         _tell(control, {"type": "failed", "error": _as_error(error).to_dict()})
         control.close()
@@ -70,7 +74,8 @@ def serve(spec: Mapping[str, Any], listen_fd: int, control_fd: int) -> None:
     listening.setblocking(False)
     control.setblocking(False)
     _more_descriptors()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, signal.default_int_handler):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_Replica(assignment, model, listening, control).run())
 
@@ -124,10 +129,12 @@ class _Replica:
         self._batcher: Batcher | None = None
         self._channel: Control | None = None
         self._split: Split | None = None
+        self._asks: Asks | None = None
         self._last_request = time.monotonic()
         self._last_stats: tuple[int, ...] = ()
         self._memory = 0
         self._memory_at = 0.0
+        self._leaving = False
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -141,11 +148,14 @@ class _Replica:
             self._assignment,
             self._model.description,
             batcher,
-            lambda: not server.draining,
+            # One that another has replaced still answers for the deployment, which is ready.
+            lambda: not self._leaving,
             server.broke,
         )
         service.add("/metrics", Scrape(self._assignment, counters).handle, guarded=False)
-        service.unload = lambda: self._say({"type": "unload"})
+        service.asks = self._asks = Asks(self._say, loop)
+        if not self._assignment.loaded:
+            service.withdraw()
         server.handle = service.handle
         server.call = service.call
         self._service = service
@@ -175,7 +185,11 @@ class _Replica:
             self._accept(server, passed)
         elif kind == "traffic" and self._split is not None:
             self._split.set(message)
+        elif kind == "answer" and self._asks is not None:
+            self._asks.answered(message)
         elif kind == "drain":
+            if message.get("unloaded") and self._service is not None:
+                self._service.withdraw()
             self._drain(server, float(message.get("idle_s", DRAIN_IDLE_S)))
         elif kind == "tokens" and self._service is not None:
             self._service.allow_tokens(message.get("sha256"))
@@ -210,6 +224,9 @@ class _Replica:
 
     def leave(self) -> None:
         """Drain without patience for idle connections."""
+        self._leaving = True
+        if self._asks is not None:
+            self._asks.give_up()
         if self._server is not None:
             self._drain(self._server, _LEAVING_IDLE_S)
 
@@ -228,7 +245,8 @@ class _Replica:
             if self._batcher is not None and self._batcher.log is not None:
                 self._batcher.log.tick()
             sent = server.passed_on
-            state = (server.requests + sent, server.in_flight, len(server.connections))
+            copies = 0 if self._split is None else self._split.counted
+            state = (server.requests + sent, server.in_flight, len(server.connections), copies)
             if state != self._last_stats:
                 self._say(self._stats(server))
                 self._last_stats = state
@@ -255,9 +273,8 @@ class _Replica:
             "routes": {} if self._split is None else self._split.counts(),
         }
 
-    def _say(self, message: Mapping[str, Any]) -> None:
-        if self._channel is not None:
-            self._channel.say(message)
+    def _say(self, message: Mapping[str, Any]) -> bool:
+        return self._channel is not None and self._channel.say(message)
 
 
 def _proportional_bytes() -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.domain.deployment import ReplicaView
+from volant.errors import VolantError
 from volant.serving.board import Place
 from volant.serving.door import DoorName
 
@@ -27,7 +28,8 @@ class ReplicaState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
     """All that a replica of one revision is started with. `profile` names the zygote
-    that it is forked from: what its runtime imports."""
+    that it is forked from: what its runtime imports. Not `loaded`, it says only that its
+    model isn't, and takes the request to load it."""
 
     deployment: str
     revision: int
@@ -36,6 +38,7 @@ class ServedVersion:
     model_dir: Path
     files: Mapping[str, str]
     profile: str = "serve"
+    loaded: bool = True
 
 
 class ReplicaHandle:
@@ -116,15 +119,23 @@ class ReplicaHandle:
                 return  # full or gone: asked again at the next step, or seen as ended
         self.doors.add(door)
 
+    def answer(self, number: int, error: VolantError | None = None) -> None:
+        """What it asked for with that number is done, or can't be."""
+        told = None if error is None else error.to_dict()
+        self.tell({"type": "answer", "id": number, "error": told})
+
     def route(self, traffic: Mapping[str, Any] | None) -> None:
         """Tell it the table of the other revisions, if it doesn't know it."""
         if traffic != self.traffic:
             self.traffic = traffic
             self.tell({"type": "traffic", **(traffic or {"routes": [], "sticky": None})})
 
-    def drain(self, now: float, idle_s: float | None = None) -> None:
-        """Ask it to leave; again with another `idle_s` is fine."""
+    def drain(self, now: float, idle_s: float | None = None, *, unloaded: bool = False) -> None:
+        """Ask it to leave; again with another `idle_s` is fine. `unloaded`: it shall
+        predict no more than what it has begun."""
         message: dict[str, Any] = {"type": "drain"}
+        if unloaded:
+            message["unloaded"] = True
         if idle_s is not None:
             message["idle_s"] = idle_s
         self.tell(message)
@@ -152,12 +163,18 @@ class ReplicaHandle:
             self.last_request = now - float(message.get("last_request_age_s", 0.0))
         return new
 
+    @property
+    def _word(self) -> str:
+        if self.state is ReplicaState.READY and not self.version.loaded:
+            return "unloaded"
+        return "spare" if self.spare else self.state.value
+
     def view(self, now: float) -> ReplicaView:
         return ReplicaView(
             deployment=self.version.deployment,
             revision=self.version.revision,
             pid=self.pid,
-            state="spare" if self.spare else self.state.value,
+            state=self._word,
             age_s=round(now - self.started, 3),
             memory_bytes=self.memory_bytes,
             requests=self.requests,

@@ -28,6 +28,7 @@ class Assignment:
     counters: Mapping[str, Any] | None = None  # its row of the deployment's; see `Counters.of`
     log_file: Path | None = None  # where its standard error leads
     log: LogOrder | None = None  # None: predictions aren't logged
+    loaded: bool = True  # False: say that the model isn't, and take the request to load it
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Assignment:
@@ -50,4 +51,5 @@ class Assignment:
             log_file=Path(spec["log_file"]) if spec.get("log_file") else None,
             traffic=spec.get("traffic"),
             log=LogOrder.from_spec(spec.get("log")),
+            loaded=bool(spec.get("loaded", True)),
         )

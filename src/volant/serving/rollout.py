@@ -5,8 +5,8 @@
 
 `turn` reads the records and moves each deployment by at most one step. It is called
 again and again, also after a crash, so every step is one guarded transaction: what is
-stored already isn't stored twice. What a revision counted before this process began is
-unknown to it, so a step that a crash interrupts bakes again from its beginning.
+stored already isn't stored twice. What a revision counted before a crash is lost, so a
+step that one interrupts bakes again from its beginning; see `baking`.
 
 The newest revision wins: once it is ready, older ones that aren't live are aborted.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Protocol
 
 from volant.domain.decision import DecisionKind, Outcome
@@ -42,10 +41,12 @@ from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
 from volant.ports.records import DeploymentRecords, RevisionRecords
-from volant.serving.desired import Desired, Mode, Other
-from volant.serving.judgement import Counted, Judgement, judge
+from volant.serving.baking import Baking
+from volant.serving.desired import Desired, Mode, Other, at_rest
+from volant.serving.judgement import Judgement, judge
 from volant.serving.previous import brought_back, previous
 from volant.serving.replica_handle import ServedVersion
+from volant.serving.snapshot import Snapshot
 from volant.serving.stages import stages
 from volant.serving.told import ahead, going, named, serves_on, share, told
 
@@ -56,12 +57,6 @@ _MODES: dict[RevisionStatus, Mode] = {
     RevisionStatus.CANARY: "canary",
     RevisionStatus.SHADOW: "shadow",
 }
-
-
-class Snapshot(Protocol):
-    """What a revision counted since its counters began."""
-
-    def since(self, earlier: Any) -> Counted: ...
 
 
 class Fleet(Protocol):
@@ -114,6 +109,7 @@ class Rollout:
         fleet: Fleet,
         outcomes: Outcomes,
         tokens: Callable[[], Sequence[str] | None],
+        baking: Baking | None = None,
     ) -> None:
         self._deployments = deployments
         self._revisions = revisions
@@ -124,7 +120,7 @@ class Rollout:
         self._outcomes = outcomes
         self._tokens = tokens
         self._known: dict[tuple[str, int], ServedVersion] = {}
-        self._baking: dict[tuple[str, int], tuple[datetime | None, datetime, Snapshot]] = {}
+        self._baking = baking or Baking()
 
     def turn(self) -> int:
         """One pass over all deployments; returns how many there are. Raises what the
@@ -135,6 +131,11 @@ class Rollout:
             self._look()
         return len(deployments)
 
+    def keep(self) -> None:
+        """Store where the present steps stand. Call it at an orderly end, when no `turn`
+        runs any more and the fleet still does."""
+        self._baking.keep(self._clock.now(), self._fleet.measure)
+
     # what the fleet shall do
 
     def _look(self) -> tuple[Sequence[Deployment], Mapping[str, list[Revision]]]:
@@ -142,6 +143,9 @@ class Rollout:
         active: dict[str, list[Revision]] = {}
         for revision in self._revisions.active():
             active.setdefault(revision.deployment, []).append(revision)
+        self._baking.keep_only(
+            (r.deployment, r.number) for each in active.values() for r in each if r.since
+        )
         tokens = self._tokens()
         wanted = [self._desired(d, active.get(d.name, [])) for d in deployments]
         self._fleet.desire(wanted, None if tokens is None else frozenset(tokens))
@@ -168,7 +172,7 @@ class Rollout:
             for key, version in self._known.items()
             if key[0] != deployment.name or key[1] in numbers
         }
-        return Desired(
+        desired = Desired(
             name=deployment.name,
             host=deployment.host,
             port=deployment.port,
@@ -179,6 +183,7 @@ class Rollout:
             sticky=rolling.rollout.sticky if rolling and rolling.rollout else None,
             log=deployment.settings.log,
         )
+        return desired if deployment.settings.loaded else at_rest(desired)
 
     def _held(self, deployment: Deployment, served: set[int]) -> list[Other]:
         """Versions that were live before, still reachable by their number."""
@@ -283,7 +288,7 @@ class Rollout:
         )
         before = self._fleet.measure(deployment.name, revision.number)
         if self._revisions.roll(revision, to, event, decision):
-            self._baking[deployment.name, revision.number] = (now, now, before)
+            self._baking.begin((deployment.name, revision.number), now, before)
         crash_point("rollout.advanced")
         self._outcomes.forget(deployment.name, revision.number)
 
@@ -309,7 +314,7 @@ class Rollout:
         try:
             before = self._fleet.measure(name, number)
             if self._revisions.activate(revision, event, decision, bakes=bakes) and bakes:
-                self._baking[name, number] = (decision.time, decision.time, before)
+                self._baking.begin((name, number), decision.time, before)
         except _LASTING as error:
             self._fail(deployment, revision, f"It couldn't go live: {error}")
             return
@@ -338,16 +343,13 @@ class Rollout:
 
     def _seen(self, revision: Revision) -> tuple[Judgement, bool]:
         """How it does in its present step, and whether the step is over."""
-        key, now = (revision.deployment, revision.number), self._clock.now()
-        counted = self._fleet.measure(*key)
-        known = self._baking.get(key)
-        if known is None or known[0] != revision.since:
-            known = self._baking[key] = (revision.since, now, counted)
-        _, began, before = known
+        now = self._clock.now()
+        counted = self._fleet.measure(revision.deployment, revision.number)
+        step = self._baking.of(revision, now, counted)
         spec = revision.rollout
         assert spec is not None  # callers have looked
-        over = (now - began).total_seconds() >= spec.bake_s
-        return judge(spec, counted.since(before), at_end=over), over
+        over = (now - step.began).total_seconds() >= spec.bake_s
+        return judge(spec, counted.since(step.before), at_end=over), over
 
     def _prove(self, deployment: Deployment, revision: Revision) -> bool:
         """The last bake, with all the traffic: after it the revision stays."""
@@ -370,7 +372,7 @@ class Rollout:
             rules=seen.rules,
         )
         self._revisions.settle(revision, event, decision)
-        self._baking.pop((deployment.name, revision.number), None)
+        self._baking.forget((deployment.name, revision.number))
         return False
 
     # ends
@@ -420,7 +422,7 @@ class Rollout:
         else:
             self._revisions.revert(revision, back, event, decision)
         crash_point("rollout.reverted")
-        self._baking.pop((deployment.name, revision.number), None)
+        self._baking.forget((deployment.name, revision.number))
         return back is not None
 
     def _fail(self, deployment: Deployment, revision: Revision, problem: str) -> None:
@@ -443,7 +445,7 @@ class Rollout:
         self._fleet.abandon(*key)
         self._outcomes.forget(*key)
         self._known.pop(key, None)
-        self._baking.pop(key, None)
+        self._baking.forget(key)
 
 
 _SERVING = ROLLING | {RevisionStatus.LIVE}

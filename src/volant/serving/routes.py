@@ -7,13 +7,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 import orjson
 
 from volant import __version__
 from volant.serving import v1
 from volant.serving.answers import Formatter
+from volant.serving.asks import Asks
 from volant.serving.batching import Batcher, Done, Work
 from volant.serving.binary import json_length
 from volant.serving.description import Description
@@ -23,8 +24,9 @@ from volant.serving.limits import HttpLimits
 from volant.serving.metadata import config, index, metadata, statistics, v1_status
 from volant.serving.oip import parse
 from volant.serving.openapi import document
+from volant.serving.paths import SAFE, plain, unknown
 from volant.serving.query import Answer, Query
-from volant.serving.refusal import Refusal, nearest, shown
+from volant.serving.refusal import Refusal, shown
 from volant.serving.replica_spec import Assignment
 
 if TYPE_CHECKING:
@@ -54,11 +56,13 @@ EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers at one address. `guarded`: only who may predict may ask."""
+    """What answers at one address. `guarded`: only who may predict may ask. `loaded`: the
+    model must be."""
 
     handle: Handler
     methods: tuple[bytes, ...]
     guarded: bool = True
+    loaded: bool = False
 
 
 class Service:
@@ -77,13 +81,14 @@ class Service:
         self.model = model
         self._tokens = assignment.token_sha256
         self._batcher = batcher
-        self.ready = ready
+        self._ready = ready
         self.broke = broke
         self._format = Formatter(assignment.model, assignment.version, model)
         self.version = assignment.version
         self.names = tuple(dict.fromkeys((assignment.model, assignment.deployment)))
         self._limit = HttpLimits().body_bytes
-        self.unload: Callable[[], None] | None = None  # asks for no replicas, see `_unload`
+        self.asks: Asks | None = None  # the control plane, if there is one to ask
+        self.absent: str | None = None  # why there is no model
         self.failed = 0  # predictions
         self._methods: Methods | None = None  # gRPC's, once one is asked
         self.versions: tuple[str, ...] = ()
@@ -94,14 +99,50 @@ class Service:
         self._lay_out()
 
     def add(
-        self, path: str, handle: Handler, methods: tuple[bytes, ...] = READ, *, guarded: bool = True
+        self,
+        path: str,
+        handle: Handler,
+        methods: tuple[bytes, ...] = READ,
+        *,
+        guarded: bool = True,
+        loaded: bool = False,
     ) -> None:
         """Answer at `path` too."""
-        self._routes[path.encode()] = Route(handle, methods, guarded)
+        self._routes[path.encode()] = Route(handle, methods, guarded, loaded)
 
     def allow_tokens(self, sha256: Iterable[str] | None) -> None:
         """Only these may predict from now on; None lets anyone."""
         self._tokens = None if sha256 is None else frozenset(sha256)
+
+    def ready(self) -> bool:
+        """Whether the deployment predicts."""
+        return self.absent is None and self._ready()
+
+    def withdraw(self) -> None:
+        """The model is unloaded: predict no more than what waits already."""
+        self.absent = "It was unloaded."
+        self._infers = set()  # so that all are looked at one by one
+
+    def check_loaded(self) -> None:
+        """Raises `Refusal` (503) when the model isn't."""
+        if self.absent is None:
+            return
+        name = self.names[0]
+        state, _ = self.state()
+        if state == "LOADING":
+            raise Refusal(503, f"The model {name} is being loaded.", b"retry-after: 1\r\n")
+        raise Refusal(
+            503,
+            f"The model {name} isn't loaded. {self.absent} To load it: "
+            f"POST /v2/repository/models/{quote(name, safe=SAFE)}/load",
+        )
+
+    def state(self) -> tuple[str, str]:
+        """The model's, in the words of the repository index, and the reason."""
+        if self.absent is not None:
+            loading = self.asks is not None and self.asks.loading
+            return ("LOADING", "") if loading else ("UNAVAILABLE", self.absent)
+        return ("READY", "") if self.ready() else ("UNAVAILABLE", "The replica is leaving.")
 
     def show_versions(self, versions: Sequence[str]) -> None:
         """The versions that the deployment answers for, as the metadata tells them."""
@@ -114,24 +155,25 @@ class Service:
         self.add("/v2/health/live", self._live, guarded=False)
         self.add("/v2/health/ready", self._readiness, guarded=False)
         self.add("/v2/models", self._list)
-        self.add("/v2/models/stats", self._statistics)
+        self.add("/v2/models/stats", self._statistics, loaded=True)
         self.add("/v2/repository/index", self._index, POST)
         self.add("/v1/models", self._list)
-        self.add("/openapi.json", self._openapi)
+        self.add("/openapi.json", self._openapi, loaded=True)
         for name in self.names:
             quoted = quote(name, safe=SAFE)
             self.add(f"/v2/repository/models/{quoted}/load", self._load, POST)
             self.add(f"/v2/repository/models/{quoted}/unload", self._unload, POST)
             for versioned in ("", f"/versions/{quote(self._assignment.version, safe=SAFE)}"):
                 at = f"/v2/models/{quoted}{versioned}"
-                self.add(at, self._about_model)
+                self.add(at, self._about_model, loaded=True)
                 self.add(f"{at}/ready", self._model_ready)
-                self.add(f"{at}/config", self._config)
-                self.add(f"{at}/stats", self._statistics)
-                self.add(f"{at}/infer", self._infer, POST)
+                self.add(f"{at}/config", self._config, loaded=True)
+                self.add(f"{at}/stats", self._statistics, loaded=True)
+                self.add(f"{at}/infer", self._infer, POST, loaded=True)
                 self._infers.add(f"{at}/infer".encode())
                 self.add(f"/v1/models/{quoted}{versioned}", self._v1_status)
-                self.add(f"/v1/models/{quoted}{versioned}:predict", self._predict_v1, POST)
+                predict = f"/v1/models/{quoted}{versioned}:predict"
+                self.add(predict, self._predict_v1, POST, loaded=True)
 
     # dispatch
 
@@ -159,7 +201,7 @@ class Service:
             answer_internal(self.call, exchange)
             return
         if route is None:
-            raise self._unknown(path)
+            raise unknown(path, self.names, self.versions)
         if exchange.method == b"OPTIONS":
             _allowed(exchange, route.methods)
             return
@@ -169,6 +211,9 @@ class Service:
             self._authorize(exchange)
         else:
             exchange.quiet = True
+        if route.loaded and self.absent is not None:
+            exchange.quiet = True  # no failure of its revision
+            self.check_loaded()
         route.handle(exchange)
 
     # reads
@@ -196,6 +241,7 @@ class Service:
 
     def _model_ready(self, exchange: Exchange) -> None:
         ready = self.ready()
+        exchange.quiet = not ready  # an answer and no error
         body = orjson.dumps({"name": self._assignment.model, "ready": ready})
         exchange.answer(200 if ready else 503, body)
 
@@ -211,7 +257,9 @@ class Service:
         return statistics(assignment.model, assignment.version, self._batcher.totals, self.failed)
 
     def _v1_status(self, exchange: Exchange) -> None:
-        about = v1_status(self._assignment.model, self.versions, ready=self.ready())
+        states = {"READY": "AVAILABLE", "LOADING": "LOADING"}
+        state = states.get(self.state()[0], "UNLOADING" if self.absent is None else "END")
+        about = v1_status(self._assignment.model, self.versions, state)
         exchange.answer(200, orjson.dumps(about))
 
     def _openapi(self, exchange: Exchange) -> None:
@@ -224,29 +272,66 @@ class Service:
         only_ready = _parameters(exchange).get("ready")
         if only_ready is not None and type(only_ready) is not bool:
             raise Refusal(400, f'"ready": expected true or false, got {shown(only_ready)}.')
-        ready = self.ready()
-        listed = index(self.names, self.versions, ready=ready)
-        exchange.answer(200, orjson.dumps(listed if ready or not only_ready else []))
+        exchange.answer(200, orjson.dumps(self.index(only_ready=bool(only_ready))))
+
+    def index(self, *, only_ready: bool) -> list[dict[str, Any]]:
+        """The repository index."""
+        state, reason = self.state()
+        if only_ready and state != "READY":
+            return []
+        return index(self.names, self.versions, state, reason)
 
     def _load(self, exchange: Exchange) -> None:
-        """The request itself has made a replica load the model, if there was none."""
         parameters = _parameters(exchange).get("parameters")
-        if parameters:
+        if parameters is not None and parameters != {}:
             raise Refusal(
                 400,
                 "Load: expected no parameters (models come from the registry), "
                 f"got {shown(parameters)}.",
             )
-        exchange.answer(200, b"{}")
+        self._ask_for(exchange, loaded=True)
 
     def _unload(self, exchange: Exchange) -> None:
-        """End the replicas of the deployment, this one among them, as if it had been idle:
-        the next request loads the model again."""
         _parameters(exchange)
-        if self.unload is None:
-            raise Refusal(503, "Unload: expected a control plane, got none.", b"retry-after: 1\r\n")
-        self.unload()
-        exchange.answer(200, b"{}")
+        self._ask_for(exchange, loaded=False)
+
+    def _ask_for(self, exchange: Exchange, *, loaded: bool) -> None:
+        def done(refusal: Refusal | None) -> None:
+            if refusal is None:
+                exchange.answer(200, b"{}")
+            else:
+                exchange.refuse(refusal)
+
+        self.set_loaded(exchange, done, loaded=loaded)
+
+    def set_loaded(
+        self, exchange: Exchange, done: Callable[[Refusal | None], None], *, loaded: bool
+    ) -> None:
+        """Have the whole deployment's model loaded, or unloaded until it is loaded again.
+        `done` is called once, unless the client goes before: with None when it is done.
+        Raises `Refusal`."""
+        if loaded and self.ready():
+            done(None)
+            return
+        if self.asks is None:
+            raise Refusal(503, "Load and unload: expected a control plane, got none.")
+        token = None
+        if self._tokens is not None:
+            token = self._known(exchange.headers.get(b"authorization", b""))
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            left = True
+
+        def answered(refusal: Refusal | None) -> None:
+            if refusal is not None and loaded and self.absent is not None:
+                self.absent = refusal.text
+            if not left:
+                done(refusal)
+
+        exchange.cancel = leave
+        self.asks.ask(loaded=loaded, token=token, done=answered)
 
     # predictions
 
@@ -308,7 +393,8 @@ class Service:
     ) -> None:
         exchange.rows = query.rows
         query.asked = exchange.started
-        query.caller = exchange.caller or exchange.peer
+        if self._batcher.log is not None:
+            query.caller = exchange.caller or exchange.peer
         query.copy = exchange.copy
 
         def done(query: Query, outcome: Answer | Exception) -> None:
@@ -343,9 +429,11 @@ class Service:
     def authorize(self, credentials: bytes) -> str:
         """Who asks: the mark of the token in `credentials` (`Bearer …`), empty where none
         is asked for. Raises `Refusal` (401) for one that may not predict."""
-        known = self._tokens
-        if known is None:
-            return ""
+        return "" if self._tokens is None else f"token:{self._known(credentials)[:12]}"
+
+    def _known(self, credentials: bytes) -> str:
+        """The SHA-256 of the token in `credentials`. Raises `Refusal` (401)."""
+        known = self._tokens or frozenset()
         scheme, _, secret = credentials.partition(b" ")
         digest = hashlib.sha256(secret.strip()).hexdigest()
         if scheme.lower() != b"bearer" or digest not in known:
@@ -355,47 +443,7 @@ class Service:
                 f"Expected a known token (Authorization: Bearer …), got {got}.",
                 b"www-authenticate: Bearer\r\n",
             )
-        return f"token:{digest[:12]}"
-
-    def _unknown(self, path: bytes) -> Refusal:
-        parts = unquote_to_bytes(path).decode("utf-8", "replace").strip("/").split("/")
-        names = self.names
-        at = {("v2", "models"): 2, ("v1", "models"): 2, ("v2", "repository"): 3}.get(
-            (parts[0], parts[1]) if len(parts) > 1 else ("", "")
-        )
-        model = parts[at].partition(":")[0] if at is not None and len(parts) > at else names[0]
-        if model not in names and parts[1:3] != ["repository", "index"]:
-            return Refusal(
-                404,
-                f"Model: expected {shown(names[0])}, got {shown(model)}." + nearest(model, names),
-            )
-        version = parts[4].partition(":")[0] if parts[3:4] == ["versions"] and parts[4:] else None
-        if version is not None and version not in self.versions:
-            return Refusal(
-                404,
-                f"Version of {shown(names[0])}: expected {' or '.join(self.versions)} (what "
-                f"serves), got {shown(version)}.",
-            )
-        return Refusal(
-            404,
-            f"Expected an address of the Open Inference Protocol, got {shown('/'.join(parts))}.",
-        )
-
-
-SAFE = "~:@!$&'()*+,;="  # RFC 3986, 3.3: what a segment may hold as it is
-
-
-def plain(path: bytes) -> bytes:
-    """The path alone, each of its segments in one canonical form."""
-    path = path.partition(b"?")[0]
-    if not path.startswith(b"/"):  # absolute form, RFC 9112, 3.2.2
-        scheme, found, rest = path.partition(b"://")
-        if found and scheme.lower() in (b"http", b"https"):
-            path = b"/" + rest.partition(b"/")[2]
-    if b"%" in path:
-        segments = [quote(unquote_to_bytes(s), safe=SAFE) for s in path.split(b"/")]
-        path = "/".join(segments).encode()
-    return path.rstrip(b"/") or b"/"
+        return digest
 
 
 def _check_type(kind: bytes) -> None:

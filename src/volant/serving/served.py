@@ -16,14 +16,15 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from volant.domain.loop import ReplicaSpec
 from volant.errors import Unavailable, from_dict
-from volant.serving.desired import Desired, Other, Patience
+from volant.serving.askers import Askers
+from volant.serving.desired import Desired, Other, Patience, unloaded
 from volant.serving.door import Door, Watcher, internal_socket, public_socket
 from volant.serving.pool import Pool
 from volant.serving.replica_handle import ReplicaHandle, ReplicaState, ServedVersion
@@ -33,6 +34,7 @@ from volant.serving.traffic_table import TrafficTable, traffic_table
 _BIND_AGAIN_S = 0.5
 _CANDIDATE_LOSSES = 3  # a killed process says nothing of its model; this often, it does
 _HEARD_S = 0.5  # the live replicas have read a new table by then
+_UNLOADED_IDLE_S = 1.0  # a kept connection that asks nothing holds no memory up
 _TAKEOVER_S = 5.0  # old replicas stay this long for new ones that are still loading
 
 
@@ -55,6 +57,8 @@ class Surroundings(Watcher, Protocol):
 
     def cold_start(self, deployment: str, seconds: float) -> None: ...
 
+    def asked(self, handle: ReplicaHandle, message: Mapping[str, Any]) -> None: ...
+
 
 class Served:
     def __init__(self, desired: Desired, around: Surroundings, patience: Patience) -> None:
@@ -70,6 +74,7 @@ class Served:
         self._bind_at = 0.0
         self._closing = False
         self._tally = Tally()
+        self.askers = Askers()
         self.desire(desired, 0.0)
 
     @property
@@ -95,7 +100,7 @@ class Served:
         """Take over what the records say now."""
         self.desired = desired
         live = desired.live
-        if live is not None and (self._live is None or self._live_revision != live.revision):
+        if live is not None and not self._lives(live):
             self._go_live(live, now)
         for other in desired.others:
             pool = self._pool(other.version)
@@ -126,26 +131,47 @@ class Served:
         """The candidate is live from now on; the others drain as it takes over."""
         pool = self._pools.get(revision)
         if pool is not None and pool is not self._live:
-            self._go_live(pool.version, now)
+            version = pool.version
+            if self._live is not None and not self._live.version.loaded:
+                version = unloaded(version)
+            self._go_live(version, now)
             self._dismiss(now)
 
     def _go_live(self, version: ServedVersion, now: float) -> None:
         before = self._live
+        if before is not None:
+            # Its replicas leave. Should it have other traffic, that gets new ones: these
+            # have clients on the public socket, who shall meet the new revision next.
+            self._retire(before, now)
+        found = self._pools.get(version.revision)
+        if found is not None and found.version.loaded != version.loaded:
+            self._retire(found, now)
         pool = self._pool(version)
         self._live, self._live_since = pool, now
         if self._public is not None:
             pool.doors["public"] = self._public
-        if before is not None:
-            # Its replicas leave. Should it have other traffic, that gets new ones: these
-            # have clients on the public socket, who shall meet the new revision next.
-            del self._pools[before.version.revision]
-            before.doors.pop("public", None)
-            self._leaving.append((before, now))
         pool.auditions = False
         pool.forgive()
         pool.scale(self.desired.replicas)
+        if not version.loaded:
+            return  # the next client starts one that says so
         serving = len(before.active) if before is not None else 0
-        pool.wanted = max(self.desired.replicas.min, serving, int(bool(pool.handles)), pool.wanted)
+        back = before is not None and not before.version.loaded  # somebody asked for it
+        least = max(self.desired.replicas.min, int(back or bool(pool.handles)))
+        pool.wanted = max(least, serving, pool.wanted)
+
+    def _lives(self, version: ServedVersion) -> bool:
+        live = self._live.version if self._live is not None else None
+        return live is not None and (live.revision, live.loaded) == (
+            version.revision,
+            version.loaded,
+        )
+
+    def _retire(self, pool: Pool, now: float) -> None:
+        del self._pools[pool.version.revision]
+        pool.auditions = False
+        pool.doors.pop("public", None)
+        self._leaving.append((pool, now))
 
     def _pool(self, version: ServedVersion) -> Pool:
         pool = self._pools.get(version.revision)
@@ -174,13 +200,10 @@ class Served:
     def _other(self, revision: int) -> Other | None:
         return next((o for o in self.desired.others if o.version.revision == revision), None)
 
-    @property
-    def _live_revision(self) -> int | None:
-        return self._live.version.revision if self._live is not None else None
-
     def close(self, now: float, idle_s: float) -> None:
         """Give the sockets up and drain everything."""
         self._closing = True
+        self.askers.close()
         for pool in self._all_pools():
             pool.close(now, idle_s)
         if self._public is not None:
@@ -212,11 +235,10 @@ class Served:
             if handle.accepting:
                 self._rebalance(handle)
                 waited = pool.answers(now) if pool is not None else None
-                if waited is not None:
+                if waited is not None and handle.version.loaded:
                     self._around.cold_start(self.desired.name, waited)
-        elif kind == "unload":
-            if pool is not None:
-                pool.unload(now, self._patience.idle_s)
+        elif kind in ("load", "unload"):
+            self._around.asked(handle, message)
         elif kind == "failed":
             handle.error = str(from_dict(message.get("error") or {}))
         elif kind == "stats":
@@ -289,6 +311,7 @@ class Served:
             told = self._table(pool.version.revision)
             for handle in pool.handles:
                 handle.route(told)
+        self.askers.answer(self._live)
 
     def next_step(self, now: float) -> float:
         """Seconds until something is due although nothing happens."""
@@ -389,7 +412,10 @@ class Served:
         late = now - self._live_since >= _TAKEOVER_S
         kept = 0 if late else max(0, live.wanted - ready)
         for handle in old[kept:]:
-            handle.drain(now, self._patience.idle_s)
+            if handle.version.loaded and not live.version.loaded:
+                handle.drain(now, min(self._patience.idle_s, _UNLOADED_IDLE_S), unloaded=True)
+            else:
+                handle.drain(now, self._patience.idle_s)
 
     def _table(self, revision: int) -> TrafficTable | None:
         pools = [
@@ -404,9 +430,14 @@ class Served:
         """The present state as JSON-able facts."""
         live = self._live
         reason = self._reason(now)
-        serving = any("public" in h.doors and h.state is ReplicaState.READY for h in self.handles)
+        serving = any(
+            "public" in h.doors and h.state is ReplicaState.READY and h.version.loaded
+            for h in self.handles
+        )
         starting = any(h.state is ReplicaState.STARTING for h in self.handles)
-        if serving:
+        if live is not None and not live.version.loaded:
+            status, reason = "unloaded", reason or "Somebody has unloaded its model."
+        elif serving:
             status = "serving"
         elif reason is not None:
             status = "failing"

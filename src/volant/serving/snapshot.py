@@ -129,6 +129,14 @@ class Window:
         return self.counts.errors
 
     @property
+    def compared(self) -> int:
+        return self.counts.shadowed
+
+    @property
+    def differing(self) -> int:
+        return self.counts.differed
+
+    @property
     def error_rate(self) -> float:
         return self.counts.error_rate
 

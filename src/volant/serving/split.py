@@ -21,9 +21,10 @@ from volant.serving.http import SHADOW_HEADER, Exchange
 from volant.serving.http_server import HttpServer
 from volant.serving.inflate import inflated
 from volant.serving.limits import ForwardLimits
+from volant.serving.paths import SAFE, plain
 from volant.serving.refusal import Refusal
 from volant.serving.replica_spec import Assignment
-from volant.serving.routes import SAFE, Service, plain
+from volant.serving.routes import Service
 from volant.serving.traffic import Route, Traffic
 
 REVISION = b"x-volant-revision: %d\r\n"
@@ -31,6 +32,9 @@ _JSON_LENGTH = b"inference-header-content-length"
 _SAMPLE_S = 1.0  # between two differences that are logged
 
 Log = Callable[[dict[str, Any]], None]
+# An answer's body and headers, and a shadow's: where they differ in words, None if nowhere.
+# Raises `ValueError` and the like for what is no answer.
+Difference = Callable[[tuple[bytes, bytes], Reply], str | None]
 
 
 class Split:
@@ -48,6 +52,7 @@ class Split:
         self._traffic: Traffic | None = None
         self._forwarders: dict[str, Forwarder] = {}
         self._counts: dict[int, Counter[str]] = {}
+        self.counted = 0  # grows with whatever `counts` tells
         self._copies = 0  # under way
         self._logged_at = 0.0
         names = dict.fromkeys((assignment.model, assignment.deployment))
@@ -185,11 +190,8 @@ class Split:
         exchange.cancel = self.send(route, request, done).cancel
 
     def _here(self, exchange: Exchange) -> None:
-        traffic = self._traffic
         exchange.mark = self._mark
-        shadow = traffic.shadow() if traffic is not None else None
-        if shadow is not None:
-            exchange.after = lambda answered: self._mirror(answered, shadow)
+        self.mirrored(exchange, exchange.path, _difference)
         self._service.handle(exchange)
 
     def _forwarder(self, route: Route) -> Forwarder:
@@ -201,10 +203,20 @@ class Split:
 
     def _count(self, route: Route, name: str) -> None:
         self._counts.setdefault(route.revision, Counter())[name] += 1
+        self.counted += 1
 
     # shadows
 
-    def _mirror(self, exchange: Exchange, route: Route) -> None:
+    def mirrored(self, exchange: Exchange, path: bytes, difference: Difference) -> None:
+        """Once `exchange` is answered, a shadow gets a copy at `path`, if there is one and
+        it is its turn."""
+        shadow = self._traffic.shadow() if self._traffic is not None else None
+        if shadow is not None:
+            exchange.after = lambda answered: self._mirror(answered, shadow, path, difference)
+
+    def _mirror(
+        self, exchange: Exchange, route: Route, path: bytes, difference: Difference
+    ) -> None:
         """Send a copy of what was answered just now, if there is room for it."""
         status, ours, headers = exchange.response or (0, b"", b"")
         if status != 200:
@@ -215,7 +227,7 @@ class Split:
             return
         kept = {k: v for k, v in exchange.headers.items() if k != SHADOW_HEADER}
         request = request_bytes(
-            exchange.method, exchange.path, kept, exchange.body, SHADOW_HEADER + b": 1\r\n"
+            exchange.method, path, kept, exchange.body, SHADOW_HEADER + b": 1\r\n"
         )
         request_id = exchange.headers.get(b"x-request-id", b"").decode("latin-1")
 
@@ -226,7 +238,7 @@ class Split:
                 self.counters.unreached(route.revision)
                 return
             self._count(route, "mirrored")
-            self._compare(route, (ours, headers), outcome, request_id)
+            self._compare(route, lambda: difference((ours, headers), outcome), outcome, request_id)
 
         self._copies += 1
         self._forwarder(route).send(request, done)
@@ -236,7 +248,7 @@ class Split:
         self.counters.dropped(route.revision)
 
     def _compare(
-        self, route: Route, ours: tuple[bytes, bytes], theirs: Reply, request_id: str
+        self, route: Route, differs: Callable[[], str | None], theirs: Reply, request_id: str
     ) -> None:
         if theirs.status >= 500:
             self._count(route, "failed")
@@ -246,11 +258,9 @@ class Split:
         if theirs.status != 200:
             found = f"the answer: 200 and {theirs.status}"
         else:
-            body, headers = ours
-            lengths = _json_length(headers, body), _json_length(theirs.headers, theirs.body)
             try:
-                found = difference(body, lengths[0], theirs.body, lengths[1])
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                found = differs()
+            except Exception as error:  # nobody waits for it
                 found = f"the answer can't be compared: {type(error).__name__}"
         self._count(route, "compared")
         self.counters.shadowed(route.revision, differs=found is not None)
@@ -291,6 +301,12 @@ def _parameters(exchange: Exchange) -> Mapping[str, Any] | None:
         return None
     found: Any = read.get("parameters") if isinstance(read, dict) else None
     return found if isinstance(found, dict) else None
+
+
+def _difference(ours: tuple[bytes, bytes], theirs: Reply) -> str | None:
+    body, headers = ours
+    lengths = _json_length(headers, body), _json_length(theirs.headers, theirs.body)
+    return difference(body, lengths[0], theirs.body, lengths[1])
 
 
 def _json_length(headers: bytes, body: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What a person does to a deployment by hand: promote, abort, roll back, scale, delete.
+"""What a person does to a deployment by hand: promote, abort, roll back, scale, load, delete.
 
 Each is one transaction with its decision and event, so that `volant why` tells who did
 it; the rollout's next turn makes the replicas follow.
@@ -19,8 +19,10 @@ from volant.domain.event import (
     DEPLOYMENT_ABORTED,
     DEPLOYMENT_ACTIVATED,
     DEPLOYMENT_DELETED,
+    DEPLOYMENT_LOADED,
     DEPLOYMENT_REVERTED,
     DEPLOYMENT_SCALED,
+    DEPLOYMENT_UNLOADED,
     Event,
 )
 from volant.domain.loop import ReplicaSpec
@@ -178,6 +180,22 @@ class Steering:
         self._deployments.set_replicas(name, replicas, event, decision)
         self._wake()
         return replicas
+
+    def load(self, name: str, by: str, loaded: bool) -> bool:
+        """The model is loaded from now on, or isn't, whatever is deployed meanwhile;
+        False when it is so already. Raises `NotFound`."""
+        deployment = self._deployments.get(name)
+        did = "loaded" if loaded else "unloaded"
+        decision, event = self._by_hand(
+            deployment,
+            DEPLOYMENT_LOADED if loaded else DEPLOYMENT_UNLOADED,
+            f"{by} {did} the model of {name}.",
+            {"by": by, "version": deployment.live_version},
+        )
+        changed = self._deployments.set_loaded(name, event, decision, loaded=loaded)
+        if changed:
+            self._wake()
+        return changed
 
     def delete(self, name: str, by: str | None) -> None:
         """It answers no more; its model's versions stay."""

@@ -56,7 +56,7 @@ def told(
         source=SOURCE,
         subject=f"deployment/{deployment.name}",
         time=now,
-        data={**facts, "reason": reason},
+        data={**facts, "reason": reason, **({"rules": list(rules)} if rules else {})},
     )
     return decision, event
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -26,13 +27,14 @@ class SqlDeployments:
     def ensure(self, deployment: Deployment) -> Deployment:
         with self._database.write() as work:
             if not work.insert_new(deployments, values(deployments, deployment)):
+                stored = find_deployment(work.connection, deployment.name, lock=True)
                 work.execute(
                     sa.update(deployments)
                     .where(deployments.c.name == deployment.name)
                     .values(
                         replicas=deployment.replicas,
                         host=deployment.host,
-                        settings=deployment.settings,
+                        settings=replace(deployment.settings, loaded=stored.settings.loaded),
                     )
                 )
             return find_deployment(work.connection, deployment.name)
@@ -67,6 +69,21 @@ class SqlDeployments:
             if not work.changed(update):
                 raise missing("deployment", name)
             _tell(work, event, decision)
+
+    def set_loaded(
+        self, name: str, event: Event, decision: Decision | None = None, *, loaded: bool
+    ) -> bool:
+        with self._database.write() as work:
+            stored = find_deployment(work.connection, name, lock=True)
+            if stored.settings.loaded == loaded:
+                return False
+            work.execute(
+                sa.update(deployments)
+                .where(deployments.c.name == name)
+                .values(settings=replace(stored.settings, loaded=loaded))
+            )
+            _tell(work, event, decision)
+            return True
 
 
 def _tell(work: Write, event: Event | None, decision: Decision | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -119,7 +120,7 @@ class SqlExperiments:
         )
         with self._database.read() as connection:
             rows, more = page_of(connection.execute(statement).mappings().all(), search.limit)
-            return _whole(connection, rows), more
+            return whole_experiments(connection, rows), more
 
     def _condition(self, comparison: Comparison) -> sa.ColumnElement[Any]:
         sqlite = self._database.is_sqlite
@@ -146,7 +147,7 @@ def must_be_active(connection: sa.Connection, experiment_id: str) -> Experiment:
 
 def _find(connection: sa.Connection, where: Any, asked: str) -> Experiment:
     statement = sa.select(*columns(experiments)).where(where)
-    found = _whole(connection, connection.execute(statement).mappings().all())
+    found = whole_experiments(connection, connection.execute(statement).mappings().all())
     if not found:
         raise NotFound(
             f"There is no experiment {asked[:500]!r}.",
@@ -156,7 +157,10 @@ def _find(connection: sa.Connection, where: Any, asked: str) -> Experiment:
     return found[0]
 
 
-def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Experiment]:
+def whole_experiments(
+    connection: sa.Connection, rows: Sequence[Mapping[Any, Any]]
+) -> list[Experiment]:
+    """Rows with their tags."""
     tags = pairs_of(connection, experiment_tags, [row["id"] for row in rows])
     return [
         Experiment(
@@ -171,17 +175,19 @@ def pairs_of(
     connection: sa.Connection, table: sa.Table, owners: Sequence[str]
 ) -> dict[str, dict[str, str]]:
     """Keys and values by owner."""
-    own = next(iter(table.primary_key.columns))
     found: dict[str, dict[str, str]] = {}
     for i in range(0, len(owners), 500):
-        statement = (
-            sa.select(own, table.c.key, table.c.value)
-            .where(own.in_(owners[i : i + 500]))
-            .order_by(table.c.key)
-        )
-        for owner, key, value in connection.execute(statement):
+        rows = connection.execute(_pairs(table), {"owners": owners[i : i + 500]})
+        for owner, key, value in rows:
             found.setdefault(owner, {})[key] = value
     return found
+
+
+@cache
+def _pairs(table: sa.Table) -> sa.Select[Any, Any, Any]:
+    own = next(iter(table.primary_key.columns))
+    owners = own.in_(sa.bindparam("owners", expanding=True))
+    return sa.select(own, table.c.key, table.c.value).where(owners).order_by(table.c.key)
 
 
 def upsert_pairs(work: Write, table: sa.Table, owner: str, items: Mapping[str, str]) -> None:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from volant.domain.event import Event
+from volant.domain.event import MODEL_PROMOTED, MODEL_RETIRED, Event
 from volant.domain.model import STAGE_TRANSITIONS, ModelVersion, Stage
 from volant.errors import Conflict, InvalidInput
 from volant.store.engine import Database, Write
 from volant.store.events import emit
+from volant.store.model_use import served
 from volant.store.rows import columns, missing, one, page, values
 from volant.store.schema import aliases, model_versions, models
 
@@ -51,7 +52,7 @@ class SqlModels:
         candidate = values(table, version, run_id=version.lineage.run_id, stage=Stage.CANDIDATE)
         kept = ("seq", "model", "version", "run_id", "created_at", "params")
         with self._database.write() as work:
-            work.execute(sa.select(models.c.name).where(models.c.name == name).with_for_update())
+            _lock(work, name)
             guarded = sa.update(table).where(
                 table.c.model == name,
                 table.c.version == number,
@@ -71,6 +72,26 @@ class SqlModels:
             set_alias(work, name, CHALLENGER, number)
             emit(work, event)
             return _find(work.connection, name, number)
+
+    def retire(self, model: str, version: int, event: Event) -> ModelVersion:
+        with self._database.write() as work:
+            _lock(work, model)
+            stage = _find(work.connection, model, version).stage
+            if stage is not Stage.RETIRED:
+                _check_move(model, version, stage, Stage.RETIRED)
+                uses = served(work.connection, model)
+                if version in uses:
+                    raise uses[version].refusal()
+                _move(work, model, version, stage, Stage.RETIRED)
+                _drop_aliases(work, model, version, CHALLENGER, CHAMPION)
+                emit(work, replace(event, data={**event.data, "was": stage.value}))
+            return _find(work.connection, model, version)
+
+    def holds(self, uri: str) -> bool:
+        table = model_versions
+        with self._database.read() as connection:
+            direct = sa.select(table.c.seq).where(table.c.uri == uri).limit(1)
+            return connection.execute(direct).scalar() is not None
 
     def get(self, model: str, version: int) -> ModelVersion:
         with self._database.read() as connection:
@@ -105,37 +126,93 @@ class SqlModels:
             return _versions(connection, rows), following
 
 
-def promote(work: Write, model: str, version: int) -> None:
+def promote(work: Write, model: str, version: int, told: Event) -> None:
     """Make a version its model's champion in an open transaction: stage and alias moved,
-    the old champion retired, the alias `challenger` taken off it. Does nothing to one
-    that is champion already. Raises `NotFound`, or `Conflict` when the version's stage
-    doesn't allow it."""
+    the old champion retired, the alias `challenger` taken off it, an event for each of
+    the two beside `told`, which tells why. Does nothing to one that is champion already.
+    Raises `NotFound`, or `Conflict` when the version's stage doesn't allow it."""
     table = model_versions
-    work.execute(sa.select(models.c.name).where(models.c.name == model).with_for_update())
+    _lock(work, model)
     stage = _find(work.connection, model, version).stage
     if stage is Stage.CHAMPION:
         return
-    if Stage.CHAMPION not in STAGE_TRANSITIONS[stage]:
-        raise Conflict(
-            f"{model} version {version} is {stage.value} and can't become champion.",
-            "Register a new version.",
-        )
-    # The old one first: the partial unique index allows one champion at any moment.
-    work.execute(
-        sa.update(table)
-        .where(table.c.model == model, table.c.stage == Stage.CHAMPION)
-        .values(stage=Stage.RETIRED)
+    _check_move(model, version, stage, Stage.CHAMPION)
+    champion = sa.select(table.c.version).where(
+        table.c.model == model, table.c.stage == Stage.CHAMPION
     )
+    old = work.execute(champion).scalar()
+    # The old one first: the partial unique index allows one champion at any moment.
+    if old is not None:
+        _move(work, model, old, Stage.CHAMPION, Stage.RETIRED)
+        emit(work, _moved(told, MODEL_RETIRED, model, old, Stage.CHAMPION))
+    _move(work, model, version, stage, Stage.CHAMPION)
+    set_alias(work, model, CHAMPION, version)
+    _drop_aliases(work, model, version, CHALLENGER)
+    emit(work, _moved(told, MODEL_PROMOTED, model, version, stage))
+
+
+def uris_of(connection: sa.Connection, model: str, version: int | None = None) -> list[str]:
+    """Where the files of a model's versions are, or of one; a prepared version has those
+    that it was registered with, too."""
+    statement = sa.select(model_versions.c.uri, model_versions.c.runtime).where(
+        model_versions.c.model == model
+    )
+    if version is not None:
+        statement = statement.where(model_versions.c.version == version)
+    found: list[str] = []
+    for uri, runtime in connection.execute(statement):
+        found += [uri, *([runtime["registered_uri"]] if "registered_uri" in runtime else [])]
+    return found
+
+
+def _lock(work: Write, model: str) -> None:
+    work.execute(sa.select(models.c.name).where(models.c.name == model).with_for_update())
+
+
+def _check_move(model: str, version: int, stage: Stage, to: Stage) -> None:
+    if to not in STAGE_TRANSITIONS[stage]:
+        raise Conflict(
+            f"{model} version {version} is {stage.value} and can't become {to.value}.",
+            _INSTEAD.get((stage, to), "Register a new version."),
+            code="model.stage",
+            details={"model": model, "version": version, "stage": stage.value, "to": to.value},
+        )
+
+
+_INSTEAD = {
+    (Stage.REGISTERED, Stage.CHAMPION): "Prepare it first: volant models prepare.",
+    (Stage.REGISTERED, Stage.RETIRED): "It never served: delete it, or leave it.",
+    (Stage.REFUSED, Stage.RETIRED): "It never served: delete it, or leave it.",
+}
+
+
+def _move(work: Write, model: str, version: int, stage: Stage, to: Stage) -> None:
+    """Guarded by the stage; the caller holds the model's lock."""
+    table = model_versions
     work.execute(
         sa.update(table)
         .where(table.c.model == model, table.c.version == version, table.c.stage == stage)
-        .values(stage=Stage.CHAMPION)
+        .values(stage=to)
     )
-    set_alias(work, model, CHAMPION, version)
+
+
+def _moved(told: Event, kind: str, model: str, version: int, stage: Stage) -> Event:
+    """One event tells of a version's new stage, once for each event that is its reason."""
+    word = kind.rpartition(".")[2]
+    return Event(
+        id=f"evt-{word}-{told.id.removeprefix('evt-')}",
+        type=kind,
+        source="volant/registry",
+        subject=f"model/{model}",
+        time=told.time,
+        data={"model": model, "version": version, "was": stage.value, "because": told.id},
+    )
+
+
+def _drop_aliases(work: Write, model: str, version: int, *names: str) -> None:
+    c = aliases.c
     work.execute(
-        sa.delete(aliases).where(
-            aliases.c.model == model, aliases.c.alias == CHALLENGER, aliases.c.version == version
-        )
+        sa.delete(aliases).where(c.model == model, c.alias.in_(names), c.version == version)
     )
 
 

@@ -43,14 +43,20 @@ class SqlPushes:
         return paged(Push, rows), following
 
     def commit(
-        self, push_id: str, version: DatasetVersion, contract: Contract | None, event: Event
+        self,
+        push_id: str,
+        version: DatasetVersion,
+        contract: Contract | None,
+        event: Event,
+        *,
+        forgotten: int = 0,
     ) -> DatasetVersion:
         """As the port says; the event's data gets the number given as `version`."""
         with self._database.write() as work:
             push = _find(work.connection, push_id, lock=True)
             if push.status is PushStatus.COMMITTED:
                 return _version_of(work.connection, push_id)
-            number = _next_number(work, push.dataset, version, contract)
+            number = _next_number(work, push.dataset, version, contract, forgotten)
             self._move(
                 work,
                 push,
@@ -99,14 +105,18 @@ class SqlPushes:
 
 
 def _next_number(
-    work: Write, dataset: str, version: DatasetVersion, contract: Contract | None
+    work: Write,
+    dataset: str,
+    version: DatasetVersion,
+    contract: Contract | None,
+    forgotten: int,
 ) -> int:
     """Give out the next version number, with the dataset's totals. The update locks the
     dataset's row until the commit, so no two pushes get one number. Totals are summed,
     not set: two commits may come in the other order than their table versions."""
     changes = {
         "latest_version": sa.func.coalesce(datasets.c.latest_version, 0) + 1,
-        "rows": datasets.c.rows + version.rows_added,
+        "rows": datasets.c.rows + version.rows_added - forgotten,
         "quarantined": datasets.c.quarantined + version.rows_quarantined,
     }
     if contract is not None:  # one that is declared, or was inferred first, stays

@@ -19,6 +19,7 @@ from volant.store.decisions import SqlDecisions
 from volant.store.deployments import SqlDeployments
 from volant.store.engine import Database
 from volant.store.events import SqlEvents
+from volant.store.experiment_summaries import SqlExperimentSummaries
 from volant.store.experiments import SqlExperiments
 from volant.store.logged_models import SqlLoggedModels
 from volant.store.loops import SqlLoops
@@ -60,6 +61,7 @@ class Store:
         self.decisions = SqlDecisions(database)
         self.tracking = SqlTracking(database)
         self.experiments = SqlExperiments(database)
+        self.experiment_summaries = SqlExperimentSummaries(database)
         self.tracked_runs = SqlTrackedRuns(database)
         self.run_data = SqlRunData(database)
         self.logged_models = SqlLoggedModels(database)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from volant.domain.event import Event
 from volant.domain.model import Stage
 from volant.domain.query import Comparison, Order, Search
 from volant.domain.registered import RegisteredModel
 from volant.errors import Conflict, NotFound
 from volant.store.engine import Database, Write
+from volant.store.events import emit
 from volant.store.experiments import pairs_of, upsert_pairs
 from volant.store.measurements import insert_of
-from volant.store.models import CHALLENGER, CHAMPION, set_alias
+from volant.store.models import CHALLENGER, CHAMPION, set_alias, uris_of
 from volant.store.registered_tables import model_facts, model_tags, version_facts, version_tags
 from volant.store.schema import aliases, deployments, loops, model_versions, models
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
@@ -81,13 +84,15 @@ class SqlRegisteredModels:
                 name = new_name
             return find_model(work.connection, name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, event: Event) -> None:
         with self._database.write() as work:
             find_model(work.connection, name)
             refuse_if_used(work, name)
+            uris = uris_of(work.connection, name)
             for table in (aliases, model_versions):
                 work.execute(sa.delete(table).where(table.c.model == name))
             work.execute(sa.delete(models).where(models.c.name == name))
+            emit(work, replace(event, data={**event.data, "uris": uris}))
 
     def search(self, search: Search) -> tuple[Sequence[RegisteredModel], bool]:
         statement = _SELECT.where(*(self._condition(each) for each in search.where))

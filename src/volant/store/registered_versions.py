@@ -9,19 +9,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from volant.domain.deployment import RevisionStatus
 from volant.domain.event import Event
-from volant.domain.model import ModelVersion, Stage
+from volant.domain.model import ModelVersion
 from volant.domain.query import Comparison, Search
 from volant.domain.registered import OldStage, RegisteredVersion
-from volant.errors import Conflict, NotFound
+from volant.errors import NotFound
 from volant.store.engine import Database, Write
 from volant.store.events import emit
 from volant.store.measurements import insert_of
-from volant.store.models import insert_version
+from volant.store.model_use import needed, parents
+from volant.store.models import insert_version, uris_of
 from volant.store.registered_models import describe, no_model
 from volant.store.registered_tables import version_facts, version_tags
-from volant.store.schema import aliases, deployments, model_versions, models, revisions
+from volant.store.schema import aliases, model_versions, models
 from volant.store.searching import compared, compared_time, ordered, page_of
 
 _V, _F = model_versions.c, version_facts.c
@@ -129,16 +129,23 @@ class SqlRegisteredVersions:
                 work.execute(gone)
             return _find(work.connection, name, version)
 
-    def delete(self, name: str, version: int) -> None:
+    def delete(self, name: str, version: int, event: Event) -> None:
         with self._database.write() as work:
-            _find(work.connection, name, version)
             work.execute(sa.select(models.c.name).where(models.c.name == name).with_for_update())
-            _refuse_if_served(work, name, version)
-            _refuse_if_needed(work, name, version)
+            _find(work.connection, name, version)
+            for uses in (needed(work.connection, name), parents(work.connection, name)):
+                if version in uses:
+                    raise uses[version].refusal()
+            uris = uris_of(work.connection, name, version)
             for table in (aliases, model_versions):
                 c = table.c
                 work.execute(sa.delete(table).where(c.model == name, c.version == version))
             describe(work, name, None)
+            emit(work, replace(event, data={**event.data, "uris": uris}))
+
+    def uses(self, name: str) -> Mapping[int, str]:
+        with self._database.read() as connection:
+            return {version: use.what for version, use in needed(connection, name).items()}
 
     def search(self, search: Search) -> tuple[Sequence[RegisteredVersion], bool]:
         statement = _SELECT.where(*(self._condition(each) for each in search.where))
@@ -167,71 +174,6 @@ def _tagged(comparison: Comparison, sqlite: bool) -> sa.ColumnElement[Any]:
     if comparison.op == "IS NOT NULL":
         return found
     return found.where(compared(c.value, comparison, sqlite))
-
-
-def _refuse_if_served(work: Write, name: str, version: int) -> None:
-    serving = (RevisionStatus.LIVE, *ON_THE_WAY)
-    found = (
-        sa.select(deployments.c.name)
-        .join(revisions, revisions.c.deployment == deployments.c.name)
-        .where(
-            deployments.c.model == name,
-            revisions.c.model_version == version,
-            revisions.c.status.in_(serving),
-        )
-    )
-    by = work.execute(found).scalar()
-    if by is not None:
-        raise Conflict(
-            f"Version {version} of {name!r} is served by the deployment {by!r}.",
-            f"Deploy another version first, or end it: volant deployments delete {by}.",
-            code="model.in_use",
-        )
-    stage = work.execute(
-        sa.select(_V.stage).where(_V.model == name, _V.version == version)
-    ).scalar_one()
-    if stage is Stage.CHAMPION:
-        raise Conflict(
-            f"Version {version} of {name!r} is the champion.",
-            "Promote another version first.",
-            code="model.in_use",
-        )
-
-
-def _refuse_if_needed(work: Write, name: str, version: int) -> None:
-    """While a rollback would go to it, or another version names it as its parent."""
-    r, d = revisions.c, deployments.c
-    mine = sa.select(d.name, d.live_version).where(d.model == name)
-    for deployment, live in work.connection.execute(mine):
-        before = sa.select(r.model_version).where(
-            r.deployment == deployment,
-            r.status == RevisionStatus.RETIRED,
-            r.model_version != (live or 0),
-        )
-        newest = work.execute(before.order_by(r.number.desc()).limit(1)).scalar()
-        if newest == version:
-            raise Conflict(
-                f"Version {version} of {name!r} is what a rollback of {deployment!r} goes to.",
-                f"Deploy another version first, or end it: volant deployments delete {deployment}.",
-                code="model.in_use",
-            )
-    newer = sa.select(_V.version, _V.lineage).where(_V.model == name, _V.version != version)
-    found = [
-        number for number, of in work.connection.execute(newer) if of.parent_version == version
-    ]
-    if found:
-        raise Conflict(
-            f"Version {version} of {name!r} is in the lineage of version {found[0]}, which was "
-            "made to replace it.",
-            f"Delete version {found[0]} first, or keep both.",
-            code="model.in_use",
-            details={"model": name, "versions": found[:100]},
-        )
-
-
-ON_THE_WAY = tuple(
-    status for status in RevisionStatus if status.value in ("pending", "ready", "shadow", "canary")
-)
 
 
 def _find(connection: sa.Connection, name: str, version: int) -> RegisteredVersion:

@@ -123,7 +123,7 @@ class SqlRevisions:
             if RevisionStatus.LIVE not in REVISION_TRANSITIONS[stored.status]:
                 raise _not_ready(stored)
             _go_live(work, stored, decision.time, decision.time if bakes else None)
-            promote(work, deployment.model, stored.model_version)
+            promote(work, deployment.model, stored.model_version, event)
             insert_decision(work, decision)
             emit(work, event)
             return True

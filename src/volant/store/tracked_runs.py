@@ -132,10 +132,12 @@ def _with_input(comparison: Comparison, sqlite: bool) -> sa.Select[Any]:
     return sa.select(run_inputs.c.run_id).where(compared(column, comparison, sqlite))
 
 
+_ONE = sa.select(*columns(tracked_runs)).where(tracked_runs.c.id == sa.bindparam("run"))
+
+
 def find_run(connection: sa.Connection, run_id: str) -> TrackedRun:
     """The run with all its data. Raises `NotFound`."""
-    statement = sa.select(*columns(tracked_runs)).where(tracked_runs.c.id == run_id)
-    found = _whole(connection, connection.execute(statement).mappings().all())
+    found = _whole(connection, connection.execute(_ONE, {"run": run_id}).mappings().all())
     if not found:
         raise missing("tracked run", run_id)
     return found[0]
@@ -177,34 +179,43 @@ def _grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
     return found
 
 
+# Built once: making a statement takes longer than SQLite needs to answer it.
+_OWNERS = sa.bindparam("owners", expanding=True)
+_L, _I, _M = latest_metrics.c, run_inputs.c, run_models.c
+_LATEST = (
+    sa.select(_L.run_id, _L.key, _L.value, _L.step, _L.timestamp)
+    .where(_L.run_id.in_(_OWNERS))
+    .order_by(_L.key)
+)
+_INPUTS = (
+    sa.select(_I.run_id, *(_I[name] for name in DatasetInput.__dataclass_fields__))
+    .where(_I.run_id.in_(_OWNERS))
+    .order_by(_I.seq)
+)
+_LINKS = (
+    sa.select(_M.run_id, _M.made, _M.model_id, _M.step)
+    .where(_M.run_id.in_(_OWNERS))
+    .order_by(_M.step)
+)
+
+
 def _latest(connection: sa.Connection, ids: Sequence[str]) -> Iterable[tuple[str, Metric]]:
-    c = latest_metrics.c
     for some in _chunks(ids):
-        statement = (
-            sa.select(c.run_id, c.key, c.value, c.step, c.timestamp)
-            .where(c.run_id.in_(some))
-            .order_by(c.key)
-        )
-        for run_id, *point in connection.execute(statement):
+        for run_id, *point in connection.execute(_LATEST, {"owners": some}):
             yield run_id, Metric(*point)
 
 
 def _inputs(connection: sa.Connection, ids: Sequence[str]) -> Iterable[tuple[str, DatasetInput]]:
-    c = run_inputs.c
-    fields = [c[name] for name in DatasetInput.__dataclass_fields__]
     for some in _chunks(ids):
-        statement = sa.select(c.run_id, *fields).where(c.run_id.in_(some)).order_by(c.seq)
-        for run_id, *row in connection.execute(statement):
+        for run_id, *row in connection.execute(_INPUTS, {"owners": some}):
             yield run_id, DatasetInput(*row)
 
 
 def _links(
     connection: sa.Connection, ids: Sequence[str]
 ) -> Iterable[tuple[str, tuple[bool, ModelLink]]]:
-    c = run_models.c
     for some in _chunks(ids):
-        statement = sa.select(c.run_id, c.made, c.model_id, c.step).where(c.run_id.in_(some))
-        for run_id, made, model_id, step in connection.execute(statement.order_by(c.step)):
+        for run_id, made, model_id, step in connection.execute(_LINKS, {"owners": some}):
             yield run_id, (made, ModelLink(model_id, step))
 
 

@@ -86,6 +86,31 @@ def check_verify(artifacts: Artifacts, folder: Path) -> None:
     assert "data/model.pkl" in raises(Conflict, lambda: artifacts.verify(uri, other)).what
 
 
+def check_report(artifacts: Artifacts, folder: Path) -> None:
+    """Every file is told of, also when nothing is there."""
+    uri, hashes = artifacts.put_tree(samples.name("models/wine"), _tree(folder / "source"))
+    assert artifacts.check(uri, hashes) == dict.fromkeys(hashes, "right")
+    known = {name: value for name, value in hashes.items() if name != "MLmodel"}
+    told = artifacts.check(uri, {**known, "data/model.pkl": "0" * 64, "weights.bin": "0" * 64})
+    assert told["MLmodel"] == "added"
+    assert told["data/model.pkl"] == "changed"
+    assert told["weights.bin"] == "missing"
+    assert artifacts.check(uri + "-not", hashes) == dict.fromkeys(hashes, "missing")
+
+
+def check_remove(artifacts: Artifacts, folder: Path) -> None:
+    """All of a tree is gone and its neighbours stay; the key is free again."""
+    key = samples.name("models/wine")
+    uri, hashes = artifacts.put_tree(f"{key}/a", _tree(folder / "source"))
+    other = artifacts.put_tree(f"{key}/b", _tree(folder / "other"))
+    at_once([lambda: artifacts.remove(uri) for _ in range(4)])
+    artifacts.remove(uri)
+    raises(NotFound, lambda: artifacts.local_path(uri))
+    artifacts.verify(*other)
+    assert artifacts.put_tree(f"{key}/a", _tree(folder / "again")) == (uri, hashes)
+    artifacts.verify(uri, hashes)
+
+
 def check_refusals(artifacts: Artifacts, folder: Path) -> None:
     """Keys and links that climb out, folders without files, URIs of nothing."""
     source = _tree(folder / "source")
@@ -105,10 +130,24 @@ def check_refusals(artifacts: Artifacts, folder: Path) -> None:
     raises(InvalidInput, lambda: artifacts.local_path("unknown-scheme:/x"))
 
 
+def check_remove_below(artifacts: Artifacts, folder: Path) -> None:
+    """All that lies below a key goes with it."""
+    key = samples.name("checkpoints/run")
+    source = _tree(folder / "source")
+    uris = [artifacts.put_tree(f"{key}/train/{n}", source)[0] for n in (1, 2)]
+    artifacts.remove(uris[0].removesuffix("/train/1"))
+    for uri in uris:
+        raises(NotFound, lambda uri=uri: artifacts.local_path(uri))
+    raises(InvalidInput, lambda: artifacts.remove("artifacts:/../x"))
+
+
 ARTIFACTS_CONTRACT: tuple[Callable[[Artifacts, Path], None], ...] = (
     check_round_trip,
     check_once,
     check_at_once,
     check_verify,
+    check_report,
+    check_remove,
     check_refusals,
+    check_remove_below,
 )

@@ -266,6 +266,37 @@ def check_going_back(records: Records) -> None:
     assert records.revisions.revert(retired, other, samples.event(), samples.decision()) is None
 
 
+def check_retiring(records: Records) -> None:
+    """candidate and champion → retired, once, with aliases and event; never what serves."""
+    model = samples.name("wine")
+    records.deployments.ensure(samples.deployment(model))
+    assert records.revisions.activate(_ready(records, model), samples.event(), samples.decision())
+    event = samples.event(data={"model": model})
+    raises(Conflict, lambda: records.models.retire(model, 1, event))
+    raises(NotFound, lambda: records.events.get(event.id))
+    raises(NotFound, lambda: records.models.retire(model, 9, event))
+    other = records.models.register(samples.model_version(model), samples.event())
+    told = [samples.event(data={"model": model}) for _ in range(5)]
+    made = at_once([lambda e=e: records.models.retire(model, 2, e) for e in told])
+    assert {(one.stage, one.aliases) for one in made} == {(Stage.RETIRED, ())}
+    stored = [e for e in told if _known(records, e.id)]
+    assert len(stored) == 1
+    assert records.events.get(stored[0].id).data["was"] == "candidate"
+    refused = samples.model_version(model, stage=Stage.REFUSED)
+    records.models.register(refused, samples.event())
+    raises(Conflict, lambda: records.models.retire(model, 3, samples.event()))
+    assert records.models.holds(other.uri)
+    assert not records.models.holds(f"{other.uri}-not")
+
+
+def _known(records: Records, event_id: str) -> bool:
+    try:
+        records.events.get(event_id)
+    except NotFound:
+        return False
+    return True
+
+
 MODELS_CONTRACT: tuple[Callable[[Records], None], ...] = (
     check_models,
     check_models_at_once,
@@ -276,4 +307,5 @@ MODELS_CONTRACT: tuple[Callable[[Records], None], ...] = (
     check_revisions,
     check_rolling,
     check_going_back,
+    check_retiring,
 )

@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 from volant.domain.dataset import PushStatus
+from volant.domain.deployment import Settings
 from volant.domain.loop import ReplicaSpec
 from volant.domain.principal import AuditEntry, Role, Token
 from volant.domain.tracking import Metric, TrackingStatus
@@ -63,8 +64,13 @@ def check_push_commits_once(records: Records) -> None:
     assert (committed.rows_added, committed.rows_quarantined) == (10, 2)
     assert records.events.get(event.id).data == {"rows": 3, "version": 1}
     assert records.versions.get(dataset.name, 1) == stored
+    second = records.pushes.create(samples.push(dataset.name))
+    later = samples.dataset_version(second)
+    records.pushes.commit(second.id, later, None, samples.event(), forgotten=7)
+    assert records.datasets.get(dataset.name).rows == 13
+    assert records.versions.get(dataset.name, 2).rows_added == 10
     raises(Conflict, lambda: records.pushes.reject(push.id, "late", 0, samples.event()))
-    raises(NotFound, lambda: records.versions.get(dataset.name, 2))
+    raises(NotFound, lambda: records.versions.get(dataset.name, 3))
     raises(NotFound, lambda: records.pushes.commit("nothing", version, None, event))
     raises(NotFound, lambda: records.pushes.create(samples.push("nothing")))
 
@@ -339,6 +345,22 @@ def check_replicas_of_deployments(records: Records) -> None:
     raises(NotFound, lambda: records.deployments.set_replicas(first.name, ReplicaSpec()))
 
 
+def check_loading_of_deployments(records: Records) -> None:
+    """What was unloaded stays so when it is deployed again; each change has one event."""
+    first = samples.deployment(samples.name("wine"))
+    records.deployments.ensure(first)
+    event = samples.event()
+    for changed in (True, False):
+        assert records.deployments.set_loaded(first.name, event, loaded=False) is changed
+    assert records.events.get(event.id) == event
+    again = records.deployments.ensure(replace(first, settings=Settings(keep=3)))
+    assert again.settings == Settings(keep=3, loaded=False)
+    assert records.deployments.set_loaded(first.name, samples.event(), loaded=True)
+    assert records.deployments.get(first.name).settings == Settings(keep=3)
+    unknown = samples.name("none")
+    raises(NotFound, lambda: records.deployments.set_loaded(unknown, event, loaded=True))
+
+
 RECORDS_CONTRACT: tuple[Callable[[Records], None], ...] = (
     check_datasets,
     check_push_commits_once,
@@ -355,5 +377,6 @@ RECORDS_CONTRACT: tuple[Callable[[Records], None], ...] = (
     check_tokens_and_audit,
     check_times,
     check_replicas_of_deployments,
+    check_loading_of_deployments,
     *MODELS_CONTRACT,
 )

@@ -79,7 +79,7 @@ class TrackingDesk:
             started_at=started_at,
             ended_at=ended_at,
             artifact_uri=artifact_uri,
-            params=dict(_flat(params, "")),
+            params=flat(params),
             metrics={metric.key: metric.value for metric in measured},
             tags={**(tags or {}), **own},
         )
@@ -158,6 +158,11 @@ def _tags(facts: TrainingFacts, not_finite: Sequence[str]) -> dict[str, str]:
     if not_finite:
         found["volant.not_finite"] = ", ".join(not_finite)
     return {key: value[:MAX_TAG] for key, value in found.items()}
+
+
+def flat(params: Mapping[str, Any]) -> dict[str, str]:
+    """Nested mappings with dotted keys, values as text."""
+    return dict(_flat(params, ""))
 
 
 def _flat(params: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,11 @@
-"""Training. Import this before anything that uses OpenMP."""
+"""Training. Here, for programs that run in a step: their checkpoints and preemptions."""
 
-import os
+from volant.training.preemption import (
+    checkpoint,
+    checkpoint_dir,
+    leave,
+    on_preempt,
+    preempted,
+)
 
-# Threads of GNU's OpenMP spin while they wait for one another. Beside other busy
-# processes that makes LightGBM's and scikit-learn's fits many times slower than
-# sleeping does. Read once, when the library loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+__all__ = ["checkpoint", "checkpoint_dir", "leave", "on_preempt", "preempted"]

@@ -12,6 +12,7 @@ keyword arguments that its signature names:
     checkpoint_dir  Path kept between attempts of this step
     workdir         Path of this step
     log_metric      log_metric(name, value, step=None): into the run's history
+    trial           trial.report(step, value): tells a search how good it is so far
 
 It returns a fitted estimator with `predict` (and `predict_proba` for a classifier),
 or (estimator, {metric: value}).
@@ -50,6 +51,7 @@ _OFFERED = (
     "checkpoint_dir",
     "workdir",
     "log_metric",
+    "trial",
 )
 
 
@@ -77,7 +79,37 @@ class Returned:
     modules: tuple[ModuleType, ...] = ()
 
 
-def call_fit(spec: CallSpec, rows: pa.Table, features: Features, context: StepContext) -> Returned:
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Where measurements go, beside the history: `logged` hears of each (name, value,
+    step), `trial` is what the function gets under that name."""
+
+    logged: Callable[[str, float, int], None]
+    trial: Any
+
+
+class _NoTrial:
+    """`trial` where nothing is searched: what is reported is a part of the history."""
+
+    number = 0
+
+    def __init__(
+        self, log_metric: Callable[[str, float, int], None], params: Mapping[str, Any]
+    ) -> None:
+        self._log_metric = log_metric
+        self.params = dict(params)
+
+    def report(self, step: int, value: float) -> None:
+        self._log_metric("reported", value, step)
+
+
+def call_fit(
+    spec: CallSpec,
+    rows: pa.Table,
+    features: Features,
+    context: StepContext,
+    measure: Measure | None = None,
+) -> Returned:
     """Import the user's function, call it, and check what it returns.
 
     Raises:
@@ -88,7 +120,10 @@ def call_fit(spec: CallSpec, rows: pa.Table, features: Features, context: StepCo
     history: list[dict[str, Any]] = []
     form = "frame" if importlib.util.find_spec("pandas") else "table"
     function = find_function(spec.call, spec.code_dir)
-    offered = _offer(spec, rows, features, form=form, context=context, history=history)
+    log_metric = _log_into(history, measure)
+    trial = measure.trial if measure else _NoTrial(log_metric, spec.params)
+    given = {"log_metric": log_metric, "trial": trial}
+    offered = _offer(spec, rows, features, form=form, context=context, given=given)
     arguments = _arguments(function, spec.call, offered)
     result = _call(function, spec.call, arguments)
     modules = _modules_of(spec.code_dir)
@@ -159,7 +194,7 @@ def _offer(
     *,
     form: str,
     context: StepContext,
-    history: list[dict[str, Any]],
+    given: Mapping[str, Any],
 ) -> dict[str, Callable[[], Any]]:
     """Each argument by name, made only when it is asked for."""
 
@@ -179,12 +214,6 @@ def _offer(
             return inputs().assign(**{spec.target: target()})
         return inputs().append_column(spec.target, target())
 
-    def log_metric(name: str, value: float, step: int | None = None) -> None:
-        count = sum(1 for point in history if point["key"] == name)
-        history.append(
-            {"key": name, "value": float(value), "step": count if step is None else step}
-        )
-
     made: tuple[Callable[[], Any], ...] = (
         everything,
         inputs,
@@ -195,9 +224,23 @@ def _offer(
         lambda: dict(spec.params),
         lambda: context.checkpoint_dir,
         lambda: context.workdir,
-        lambda: log_metric,
+        lambda: given["log_metric"],
+        lambda: given["trial"],
     )
     return dict(zip(_OFFERED, made, strict=True))
+
+
+def _log_into(
+    history: list[dict[str, Any]], measure: Measure | None
+) -> Callable[[str, float, int | None], None]:
+    def log_metric(name: str, value: float, step: int | None = None) -> None:
+        count = sum(1 for point in history if point["key"] == name)
+        point = {"key": name, "value": float(value), "step": count if step is None else step}
+        history.append(point)
+        if measure is not None:
+            measure.logged(name, float(value), int(point["step"]))
+
+    return log_metric
 
 
 def _arguments(

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pyarrow.parquet as pq
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from volant.domain.metric import DEFAULT_METRIC, TASK_METRICS
 from volant.domain.run import StepContext
 from volant.errors import InvalidInput, NotFound
 from volant.faults import crash_point
@@ -25,8 +23,9 @@ from volant.training.automl import find_model
 from volant.training.callable import CallSpec, Returned, call_fit
 from volant.training.columns import ForeignEstimator, TableInput
 from volant.training.files import write_over
+from volant.training.objective import metric_of
 from volant.training.onnx_export import convert
-from volant.training.package import Package, runtime_of, signature_of, write_package
+from volant.training.package import Package, runtime_of, write_package
 from volant.training.provenance import environment_hash, folder_hash, own_code_hash
 from volant.training.schema import (
     Features,
@@ -37,6 +36,7 @@ from volant.training.schema import (
     target_of,
 )
 from volant.training.search import Score
+from volant.training.signature import signature_of
 
 _SHOWN_ROWS = 500
 
@@ -53,11 +53,12 @@ class _Fitted:
 
 
 def train(inputs: Mapping[str, Any], context: StepContext, score: Score) -> dict[str, Any]:
-    """Fit a model by AutoML or by the user's own function, and save it in the workdir.
+    """Fit a model by AutoML, by the user's own function or by a recipe, and save it in the
+    workdir.
 
     Inputs: train_path, target, task, metric | None, budget_s, seed, call | None,
-    code_dir | None, params, model_name. Outputs: model_dir, params, metrics, history,
-    signature, runtime, metric, code_hash, environment_hash, fit_s. `score` measures
+    code_dir | None, params, recipe | None, model_name. Outputs: model_dir, params, metrics,
+    history, signature, runtime, metric, code_hash, environment_hash, fit_s. `score` measures
     predictions (see `Score`).
 
     An attempt that follows one which died after its model was saved answers with
@@ -82,19 +83,29 @@ def train(inputs: Mapping[str, Any], context: StepContext, score: Score) -> dict
             f"The training rows {path} are gone.", "Retry the run from its split step."
         ) from error
     task, target = str(inputs["task"]), str(inputs["target"])
-    metric = _metric(inputs.get("metric"), task)
+    metric = metric_of(inputs.get("metric"), task)
     require_target(rows, target, str(inputs["model_name"]))
     started = time.monotonic()
-    fitted = _fit(inputs, rows, metric, context, score)
-    fit_s = time.monotonic() - started
-    crash_point("train.fitted")
+    if inputs.get("recipe"):
+        # Here, not above: nobody else pays for its libraries.
+        from volant.training.recipes.text_classification import fine_tune
+
+        made = fine_tune(inputs, rows, context, _say)
+        fit_s = time.monotonic() - started
+    else:
+        fitted = _fit(inputs, rows, metric, context, score)
+        fit_s = time.monotonic() - started
+        crash_point("train.fitted")
+        made = {
+            **_save(fitted, rows, task, int(inputs["seed"]), context.workdir / "model"),
+            "params": fitted.params,
+            "metrics": fitted.metrics,
+            "history": fitted.history,
+            "code_hash": fitted.code_hash,
+        }
     answer = {
-        **_save(fitted, rows, task, int(inputs["seed"]), context.workdir / "model"),
-        "params": fitted.params,
-        "metrics": fitted.metrics,
-        "history": fitted.history,
+        **made,
         "metric": metric,
-        "code_hash": fitted.code_hash,
         "environment_hash": environment_hash(),
         "fit_s": round(fit_s, 3),
     }
@@ -147,7 +158,7 @@ def _fit_by_call(
         params,
     )
     returned = call_fit(spec, rows, features, context)
-    pipeline, used = _wrapped(returned, rows, features, spec)
+    pipeline, used = wrapped(returned, rows, features, spec)
     metrics = {_own_name(name): value for name, value in returned.metrics.items()}
     return _Fitted(
         pipeline,
@@ -165,7 +176,7 @@ def _own_name(name: str) -> str:
     return name if name.startswith(("cv_", "train_")) else f"train_{name}"
 
 
-def _wrapped(
+def wrapped(
     returned: Returned, rows: pa.Table, features: Features, spec: CallSpec
 ) -> tuple[Pipeline, Features]:
     """The user's estimator behind a `TableInput`, in the form that it takes.
@@ -248,22 +259,6 @@ def _save(fitted: _Fitted, rows: pa.Table, task: str, seed: int, folder: Path) -
     write_package(package, folder)
     signature = json.loads(json.dumps(asdict(package.signature)))  # tuples as lists
     return {"model_dir": str(folder), "signature": signature, "runtime": runtime_of(package)}
-
-
-def _metric(name: Any, task: str) -> str:
-    known = TASK_METRICS.get(task)
-    if known is None:
-        raise InvalidInput(f"{task!r} isn't a task.", f"Use one of: {', '.join(TASK_METRICS)}.")
-    if not name:
-        return DEFAULT_METRIC[task]
-    if name in known:
-        return str(name)
-    near = get_close_matches(str(name), known, 1)
-    raise InvalidInput(
-        f"{name!r} isn't a metric of {task}.",
-        f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(known)}.",
-        details={"metric": name, "known": list(known)},
-    )
 
 
 def _fingerprint(inputs: Mapping[str, Any]) -> str:

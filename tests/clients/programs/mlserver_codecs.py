@@ -72,7 +72,7 @@ index = HTTP.post(
     content=RepositoryIndexRequest(ready=True).model_dump_json(),
 )
 (listed,) = RepositoryIndexResponse.model_validate_json(index.text).root
-assert (listed.name, listed.state.value) == ("homes", "READY")
+assert (listed.name, listed.state) == ("homes", "READY")
 
 # a frame of columns
 frame = pd.DataFrame(HOMES["rows"], columns=HOMES["columns"])

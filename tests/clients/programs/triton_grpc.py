@@ -99,6 +99,8 @@ with triton.InferenceServerClient(BLEND["at"]) as client:
     refused(client.get_log_settings, "UNIMPLEMENTED", "")
 
     client.unload_model("blend")
+    assert not client.is_model_ready("blend")
+    refused(lambda: client.infer("blend", blend_inputs()), "UNAVAILABLE", "isn't loaded")
     client.load_model("blend")
     assert client.is_model_ready("blend")
     right(client.infer("blend", blend_inputs()))

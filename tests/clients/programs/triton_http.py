@@ -110,6 +110,10 @@ with triton.InferenceServerClient(BLEND["at"]) as client:
 
     # the repository
     client.unload_model("blend")
+    assert not client.is_model_ready("blend")
+    (model,) = client.get_model_repository_index()
+    assert model["state"] == "UNAVAILABLE", model
+    refused(lambda: client.infer("blend", blend_inputs(triton)), "503", "isn't loaded")
     client.load_model("blend")
     assert client.is_model_ready("blend")
     refused(lambda: client.load_model("blend", config="{}"), "400", "no parameters")

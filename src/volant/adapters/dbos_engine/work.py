@@ -25,6 +25,7 @@ from volant.ports.engine import Plan, StepExecutor
 
 MAX_BACKOFF_S = 300.0
 MAX_LOSSES = 8  # within half a minute; what loses a step this often will lose it again
+MAX_PREEMPTIONS = 200  # in all, of a step that comes a checkpoint further each time
 COMMIT_ATTEMPTS = 6  # 6 s in all, for a database that is locked or restarting
 
 
@@ -115,7 +116,7 @@ class StepWorker:
         raise DBOSWorkflowCancelledError(f"Run {run_id} is cancelled.")
 
     def _perform_and_commit(self, run: Run, spec: StepSpec, inputs: Mapping[str, Any]) -> Outcome:
-        failures = losses = attempt = 0
+        failures = losses = lost = attempt = 0
         started = 0
         while True:
             attempt += 1
@@ -126,8 +127,9 @@ class StepWorker:
             if error is None:
                 return self._commit(request, record["outputs"], started)
             if error["details"].get("lost") is True:
-                losses += 1
-                again = losses <= MAX_LOSSES
+                lost += 1
+                losses = 1 if error["details"].get("progress") else losses + 1
+                again = losses <= MAX_LOSSES and lost <= MAX_PREEMPTIONS
                 delay = min(0.1 * 2 ** (losses - 1), 30.0)
             else:
                 failures += 1
@@ -136,7 +138,9 @@ class StepWorker:
                 delay = min(spec.backoff_s * 2 ** min(failures - 1, 20), MAX_BACKOFF_S)
             if not again:
                 if losses > MAX_LOSSES:
-                    error = _lost_for_good(error, run.id, losses)
+                    error = _lost_for_good(error, run.id, f"{losses} times in a row")
+                elif lost > MAX_PREEMPTIONS:
+                    error = _lost_for_good(error, run.id, f"{lost} times")
                 return Outcome(RunStatus.FAILED, started, record["ended"], attempt, error=error)
             self.registry.pause(run.id, record["ended"] / 1000 + delay)
 
@@ -233,11 +237,11 @@ class StepWorker:
         )
 
 
-def _lost_for_good(error: Mapping[str, Any], run_id: str, losses: int) -> dict[str, Any]:
+def _lost_for_good(error: Mapping[str, Any], run_id: str, often: str) -> dict[str, Any]:
     """The last loss, told as what it is after so many."""
     return {
         **error,
-        "what": f"{error['what']} That happened {losses} times in a row.",
+        "what": f"{error['what']} That happened {often}.",
         "fix": "Find out what ends it: its own code, or the machine for want of memory."
         f" Then: volant runs retry {run_id}",
     }

@@ -7,6 +7,7 @@ are `artifacts:/<key>`, so they stay true when the home folder moves.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -72,6 +73,30 @@ class LocalArtifacts:
                 raise _altered(uri, name, "was added")
             if _sha256(root / name) != files[name]:
                 raise _altered(uri, name, "was altered")
+
+    def check(self, uri: str, files: Mapping[str, str]) -> Mapping[str, str]:
+        root = self._path(uri)
+        present = set(_files_of(root)) if root.is_dir() else set[str]()
+        found: dict[str, str] = {}
+        for name in sorted(present | set(files)):
+            if name not in present:
+                found[name] = "missing"
+            elif name not in files:
+                found[name] = "added"
+            else:
+                found[name] = "right" if _sha256(root / name) == files[name] else "changed"
+        return found
+
+    def remove(self, uri: str) -> None:
+        """Renamed away in one step, then deleted: who dies between leaves what the next
+        `put_tree` sweeps."""
+        path = self._path(uri)
+        if not path.is_dir() or not any(entry.is_file() for entry in path.rglob("*")):
+            return
+        with self._told(path), self._incoming() as incoming:
+            with contextlib.suppress(FileNotFoundError):  # somebody was first
+                path.rename(incoming / "removed")
+            _sync(path.parent)
 
     def _path(self, uri: str) -> Path:
         if not uri.startswith(_SCHEME):

@@ -27,6 +27,7 @@ class Stop(StrEnum):
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     CLOSING = "closing"
+    PREEMPTED = "preempted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,11 @@ class Stopper:
         self._closed = False
 
     def stop(self, reason: Stop) -> None:
-        """Wish for the end; the first reason counts. Returns at once."""
+        """Wish for the end; the first reason counts, but for a preemption, whose grace is
+        long. Returns at once."""
         with self._lock:
-            if self.reason is None and not self._closed:
+            weak = self.reason in (None, Stop.PREEMPTED) and reason is not self.reason
+            if weak and not self._closed:
                 self.reason = reason
                 os.eventfd_write(self.fd, 1)
 
@@ -79,11 +82,13 @@ class Attempt:
         *,
         timeout_s: float | None,
         grace_s: float,
+        preempt_grace_s: float = 120.0,
     ) -> None:
         self._fork = fork
         self._log = log
         self._stopper = stopper
         self._grace_s = grace_s
+        self._preempt_grace_s = preempt_grace_s
         self._timeout_s = timeout_s
         self._streams = {stdout: "stdout", stderr: "stderr"}
         self._report = b""
@@ -145,8 +150,9 @@ class Attempt:
     def _read_wish(self, fd: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(fd)
-        if self._stopped is None and self._stopper.reason is not None:
-            self._end(self._stopper.reason)
+        wish = self._stopper.reason
+        if wish is not None and wish is not self._stopped:
+            self._end(wish)
 
     def _drain(self) -> None:
         # All that was written before the end is in the pipes. A process that escaped
@@ -164,13 +170,17 @@ class Attempt:
 
     def _end(self, reason: Stop) -> None:
         self._stopped = reason
-        grace_s = min(self._grace_s, 3.0) if reason is Stop.CLOSING else self._grace_s
+        grace_s = {
+            Stop.CLOSING: min(self._grace_s, 3.0),
+            Stop.PREEMPTED: self._preempt_grace_s,
+        }.get(reason, self._grace_s)
         why = {
             Stop.TIMEOUT: f"The timeout of {self._timeout_s:g} s is over"
             if self._timeout_s is not None
             else "The timeout is over",
             Stop.CANCELLED: "The run was cancelled",
             Stop.CLOSING: "Volant is stopping",
+            Stop.PREEMPTED: "The machine is taken away",
         }[reason]
         self._log.note(f"{why}: SIGTERM, and SIGKILL in {grace_s:g} s.")
         self._fork.signal(signal.SIGTERM)

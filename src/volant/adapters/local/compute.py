@@ -16,6 +16,7 @@ from volant.adapters.local.environment import checkpoint_dir, job_environment, o
 from volant.adapters.local.joblog import LOG_BYTES, JobLog
 from volant.adapters.local.limits import Group, MemoryGroups, machine_oom_kills
 from volant.adapters.local.outcome import Evidence, judge
+from volant.adapters.local.spot import Spot
 from volant.adapters.local.zygote import COMMAND_PROFILE, ZygoteLauncher
 from volant.adapters.system import SystemClock
 from volant.domain.job import Job, JobResult, JobStatus
@@ -33,10 +34,13 @@ class LocalCompute:
         launcher: Shared with serving; it is closed by whoever made it.
         clock: Stamps log lines.
         grace_s: Between SIGTERM and SIGKILL when a job is cancelled or over time.
+        preempt_grace_s: The same when its machine is taken away.
+        spot: Takes it away now and then, to try out what happens then.
         log_bytes: What one attempt may add to its log.
         use_cgroups: False bounds memory with RLIMIT_DATA even where control groups work.
 
-    Thread-safe: `run` may be called from many threads at once. It starts none.
+    Thread-safe: `run` may be called from many threads at once. It starts none, but for
+    the simulator.
     """
 
     def __init__(
@@ -47,11 +51,15 @@ class LocalCompute:
         grace_s: float = 10.0,
         log_bytes: int = LOG_BYTES,
         use_cgroups: bool = True,
+        preempt_grace_s: float = 120.0,
+        spot: Spot | None = None,
     ) -> None:
         self._launcher = launcher
         self._clock = clock or SystemClock()
         self._grace_s = grace_s
         self._log_bytes = log_bytes
+        self._preempt_grace_s = preempt_grace_s
+        self._spot = spot
         self._groups = MemoryGroups() if use_cgroups else None
         self._changed = threading.Condition()
         self._running: dict[Stopper, str] = {}
@@ -66,7 +74,8 @@ class LocalCompute:
             if self._closed:
                 stopper.stop(Stop.CLOSING)
         try:
-            result = self._run(job, stopper)
+            with self._striking(job, stopper):
+                result = self._run(job, stopper)
         except VolantError as error:
             lost = error.error_code in _MACHINERY
             status = JobStatus.LOST if lost else JobStatus.FAILED
@@ -84,6 +93,19 @@ class LocalCompute:
             for stopper, owner in self._running.items():
                 if owner == run_id:
                     stopper.stop(Stop.CANCELLED)
+
+    def preempt(self, run_id: str) -> None:
+        """Take away the machine under this run's jobs, as a provider does: SIGTERM, and
+        SIGKILL after the grace. They end as lost, so that they run again."""
+        with self._changed:
+            for stopper, owner in self._running.items():
+                if owner == run_id:
+                    stopper.stop(Stop.PREEMPTED)
+
+    def _striking(self, job: Job, stopper: Stopper) -> contextlib.AbstractContextManager[None]:
+        if self._spot is None or not job.preemptible:
+            return contextlib.nullcontext()
+        return self._spot.over(job, lambda: stopper.stop(Stop.PREEMPTED))
 
     def warm(self, profile: str) -> None:
         """Start the profile's zygote in the background."""
@@ -134,7 +156,14 @@ class LocalCompute:
             os.close(their_stderr)
         stack.callback(os.close, fork.report)
         ending = Attempt(
-            fork, stdout, stderr, log, stopper, timeout_s=job.timeout_s, grace_s=self._grace_s
+            fork,
+            stdout,
+            stderr,
+            log,
+            stopper,
+            timeout_s=job.timeout_s,
+            grace_s=self._grace_s,
+            preempt_grace_s=self._preempt_grace_s,
         ).follow()
         evidence = Evidence(
             ending=ending,

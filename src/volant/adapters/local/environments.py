@@ -25,6 +25,12 @@ from volant.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable
 
 READY = "ready.json"
 _TAIL = 15  # lines of the log that an error shows
+# Where packages come from: what the server tells pip holds for uv, which has its own words.
+_PLACES = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+}
 _CHECK = "import numpy, orjson, httptools, uvloop, volant.serving.replica"
 
 
@@ -126,11 +132,23 @@ def _uv() -> str | None:
     return str(beside) if beside.is_file() else shutil.which("uv")
 
 
+def _places() -> dict[str, str]:
+    told = {uv: os.environ[pip] for pip, uv in _PLACES.items() if os.environ.get(pip)}
+    # pip's lists are divided by spaces, uv's links by commas.
+    return {k: ",".join(v.split()) if k == "UV_FIND_LINKS" else v for k, v in told.items()}
+
+
 def _run(command: Sequence[str], log: IO[str], requirements: Sequence[str]) -> None:
     log.write(f"$ {' '.join(command)}\n")
     log.flush()
     begun = log.tell()
-    code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    code = subprocess.call(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**_places(), **os.environ},
+    )
     if code == 0:
         return
     with Path(log.name).open(encoding="utf-8", errors="replace") as said:

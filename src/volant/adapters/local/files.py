@@ -23,6 +23,7 @@ from volant.ports.files import Draft, FileEntry
 
 _INCOMING = ".incoming"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_MOST_PATH = 2048  # bytes: with the root before it, what Linux takes (PATH_MAX is 4096)
 _STALE_S = 24 * 3600.0  # a draft that nobody added to for a day has no writer any more
 
 
@@ -120,6 +121,7 @@ class LocalFiles:
             not path
             or path != clean.as_posix()
             or clean.is_absolute()
+            or len(os.fsencode(path)) > _MOST_PATH
             or any(part in (".", "..") or len(part.encode()) > 255 for part in clean.parts)
             or clean.parts[0] == _INCOMING
             or any(mark in path for mark in "\\\0")

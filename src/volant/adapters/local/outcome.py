@@ -26,6 +26,7 @@ from volant.errors import (
 _OUTPUTS_BYTES = 16 * 1024 * 1024
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP})
+_SHELL_TERMINATED = 128 + signal.SIGTERM  # as a shell tells it of what it ran
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def _verdict(job: Job, seen: Evidence) -> _Verdict:
 def _unwell(job: Job, seen: Evidence, code: int) -> _Verdict:
     if _out_of_memory(job, seen, code):
         return JobStatus.OUT_OF_MEMORY, _memory_error(job, seen), None
+    if code == _SHELL_TERMINATED and seen.told is None:
+        code = -signal.SIGTERM
     if code in _FROM_OUTSIDE:
         name = signal.Signals(-code).name
         return JobStatus.LOST, _lost(job, f"something outside Volant sent it {name}"), None
@@ -90,6 +93,8 @@ def _as_dict(error: VolantError | Mapping[str, Any]) -> Mapping[str, Any]:
 def _stopped(job: Job, stop: Stop) -> _Verdict:
     if stop is Stop.CLOSING:
         return JobStatus.LOST, _lost(job, "Volant was stopped"), None
+    if stop is Stop.PREEMPTED:
+        return JobStatus.LOST, _lost(job, "its machine was taken away"), None
     if stop is Stop.CANCELLED:
         error = StepFailed(
             f"Step {job.step} was cancelled.",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy._core import umath
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from volant.serving.datatypes import Array
@@ -15,6 +16,10 @@ from volant.serving.model_files import ModelFiles
 from volant.serving.query import Answer
 from volant.serving.refusal import Refusal
 from volant.serving.runtimes.labels import cast_labels, label_kind
+
+_clip: Callable[..., Array] = getattr(umath, "clip", np.clip)
+# 0-d arrays, so that nothing is converted in a call.
+_BOUNDS = {kind: (np.zeros((), kind), np.ones((), kind)) for kind in "fd"}
 
 
 def open_model(
@@ -37,6 +42,7 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = ort.InferenceSession(body, options, providers=["CPUExecutionProvider"])
+        self._run = _runner(self._session)
         self.description = description
         named = description.inputs or description.tensors
         self._inputs = [tensor.name for tensor in named]
@@ -53,7 +59,7 @@ class OnnxModel:
     def predict(self, feeds: Sequence[Array]) -> Answer:
         """Raises whatever ONNX Runtime raises; `Refusal` for values it can't take."""
         try:
-            out = self._session.run(self._outputs, dict(zip(self._inputs, feeds, strict=True)))
+            out = self._run(self._outputs, dict(zip(self._inputs, feeds, strict=True)), None)
         except InvalidArgument as error:
             raise Refusal(400, f"The model can't take these values: {error}") from None
         if self._plain:
@@ -64,4 +70,20 @@ class OnnxModel:
         if len(out) == 1:
             return Answer((labels,))
         # Sums of float32 votes may leave [0, 1] by a millionth.
-        return Answer((labels, np.clip(np.asarray(out[1]), 0.0, 1.0)))
+        return Answer((labels, _within_one(np.asarray(out[1]))))
+
+
+def _within_one(shares: Array) -> Array:
+    """At least 0 and at most 1, in place: ONNX Runtime keeps no hand on its answers. The
+    ufunc itself, which `np.clip` takes six times as long to reach."""
+    bounds = _BOUNDS.get(shares.dtype.char)
+    if bounds is None or not shares.flags.writeable:
+        return np.clip(shares, 0.0, 1.0)
+    return _clip(shares, *bounds, out=shares)
+
+
+def _runner(session: ort.InferenceSession) -> Callable[..., Sequence[Any]]:
+    """Its `run` without the checks of each call, which hold for a description's names
+    once and for all; they take a microsecond. With them where it has no such part."""
+    inner = getattr(session, "_sess", None)
+    return session.run if inner is None else inner.run

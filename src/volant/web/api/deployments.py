@@ -218,6 +218,24 @@ def _steering(api: APIRouter, platform: Platform) -> None:
         """Until a loop of this name deploys again: its file says how many then."""
         return dict(deployments.scale(name, body.given(), by=caller.name))
 
+    @api.post(
+        "/deployments/{name}/load",
+        dependencies=[needs("deployments.load", audit="deployment/{name}")],
+        summary="Load a deployment's model again",
+    )
+    def deployments_load(name: str, caller: Caller) -> dict[str, Any]:
+        """Its replicas start; nothing changes when it is loaded."""
+        return dict(deployments.load(name, loaded=True, by=caller.name))
+
+    @api.post(
+        "/deployments/{name}/unload",
+        dependencies=[needs("deployments.load", audit="deployment/{name}")],
+        summary="Unload a deployment's model",
+    )
+    def deployments_unload(name: str, caller: Caller) -> dict[str, Any]:
+        """Requests under way are answered, later ones refused until it is loaded again."""
+        return dict(deployments.load(name, loaded=False, by=caller.name))
+
     @api.delete(
         "/deployments/{name}",
         dependencies=[needs("deployments.delete", audit="deployment/{name}")],

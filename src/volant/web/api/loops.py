@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from fastapi import APIRouter
@@ -97,7 +96,7 @@ def _unpacked(code: str | None) -> bytes | None:
         return None
     try:
         return base64.b64decode(code, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also what is no ASCII
         raise InvalidInput(
             f"`code` is not base64: {error}.", "Send base64 of a .tar.gz, without line breaks."
         ) from error

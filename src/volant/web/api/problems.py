@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from volant.errors import VolantError
 
@@ -133,6 +135,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     status = error.status_code
     kind, code, fix = _HTTP.get(status, ("error", HTTPStatus(status).phrase.lower(), ""))
     what = f"{request.method} {request.url.path}: {error.detail}."
+    headers = dict(error.headers or {})
+    if status == 405:
+        headers["Allow"] = _allowed(request) or headers.get("Allow", "")
     return problem(
         kind,
         status=status,
@@ -141,8 +146,18 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         fix=fix,
         details={},
         request_id=request_id(request),
-        headers=error.headers,
+        headers=headers,
     )
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes at the request's path: the framework names those of the
+    first one only."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if compile_path(route.path or "")[0].match(request.scope["path"]):
+            found |= set(route.methods or ())
+    return ", ".join(sorted(found))
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:

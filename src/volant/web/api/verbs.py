@@ -18,7 +18,13 @@ from volant.domain.loop import Loop, RolloutSpec
 from volant.domain.model import ModelVersion
 from volant.domain.principal import AuditEntry, Principal, Role, Token
 from volant.domain.run import Run, RunState
-from volant.domain.tracking import TrackedRun
+from volant.domain.tracking import (
+    Experiment,
+    ExperimentSummary,
+    Lifecycle,
+    Metric,
+    TrackedRun,
+)
 
 
 class Data(Protocol):
@@ -111,6 +117,28 @@ class Registrations(Protocol):
     def get(self, name: str, registration_id: str) -> Any: ...
 
 
+class Registry(Protocol):
+    def delete(self, name: str, version: int | str) -> None: ...
+
+    def retire(self, name: str, version: int | str, by: str) -> ModelVersion: ...
+
+    def tag(
+        self, name: str, version: int | str, tags: Mapping[str, str | None]
+    ) -> Mapping[str, str]: ...
+
+    def check(self, name: str, version: int | str | None) -> Sequence[Mapping[str, Any]]: ...
+
+    def diff(self, a: tuple[str, int | str], b: tuple[str, int | str]) -> Mapping[str, Any]: ...
+
+    def card(self, name: str, version: int | str, form: Literal["md", "html"]) -> str: ...
+
+    def export(self, name: str, version: int | str, *, without_pickles: bool = False) -> Any: ...
+
+    def import_file(self, name: str, upload: str, trusted_by: str | None = None) -> Any: ...
+
+    def prune(self, keep: int, name: str | None, *, apply: bool) -> Sequence[Any]: ...
+
+
 class Deployments(Protocol):
     def list(self) -> Sequence[Mapping[str, Any]]: ...
 
@@ -142,6 +170,8 @@ class Deployments(Protocol):
         self, name: str, *, by: str, to: str | None = None, reason: str = "", key: str | None = None
     ) -> Revision: ...
 
+    def load(self, name: str, *, loaded: bool, by: str) -> Mapping[str, Any]: ...
+
     def scale(self, name: str, changes: Mapping[str, Any], *, by: str) -> Mapping[str, Any]: ...
 
     def delete(self, name: str, *, by: str | None = None) -> None: ...
@@ -157,6 +187,33 @@ class Monitoring(Protocol):
 
 class Tracking(Protocol):
     def get(self, run_id: str) -> TrackedRun: ...
+
+    def history(self, run_id: str, key: str) -> Sequence[Metric]: ...
+
+
+class Experiments(Protocol):
+    def get(self, experiment_id: str) -> Experiment: ...
+
+
+class Summaries(Protocol):
+    def page(
+        self, limit: int, offset: int = 0, *, name: str | None = None
+    ) -> tuple[Sequence[ExperimentSummary], bool]: ...
+
+
+class SearchesOfRuns(Protocol):
+    def progress(self, run_id: str) -> Mapping[str, Any]: ...
+
+
+class TrackedRuns(Protocol):
+    def search(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str | None,
+        order_by: Sequence[str],
+        lifecycles: Sequence[Lifecycle],
+        page: Mapping[str, int],
+    ) -> tuple[Sequence[TrackedRun], bool]: ...
 
 
 class Decisions(Protocol):
@@ -207,11 +264,21 @@ class Platform(Protocol):
     @property
     def registrations(self) -> Registrations: ...
     @property
+    def registry(self) -> Registry: ...
+    @property
     def deployments(self) -> Deployments: ...
     @property
     def monitoring(self) -> Monitoring: ...
     @property
     def tracking(self) -> Tracking: ...
+    @property
+    def experiments(self) -> Experiments: ...
+    @property
+    def summaries(self) -> Summaries: ...
+    @property
+    def tracked_runs(self) -> TrackedRuns: ...
+    @property
+    def searches(self) -> SearchesOfRuns: ...
     @property
     def decisions(self) -> Decisions: ...
     @property

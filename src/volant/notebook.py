@@ -1,0 +1,244 @@
+"""Volant in a notebook: `import volant; volant.login(); volant.runs("wine")`.
+
+Every function asks the server that `login` found; without a login it finds the one of this
+machine by itself. Tables are pandas' DataFrames, so pandas must be installed here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from volant.cli.client import Client, find_server, named
+from volant.cli.experiments import find
+from volant.cli.options import Options
+from volant.cli.predict import ask, inputs_of, reachable
+from volant.cli.tracked_table import columns_of
+from volant.errors import InvalidInput, Unauthenticated, Unavailable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EVERY = 10**9
+
+
+@dataclass(frozen=True)
+class Session:
+    """A login: the server and, unseen, the token."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+_lock = threading.Lock()
+_sessions: list[Session] = []
+
+
+def login(url: str | None = None, token: str | None = None) -> Session:
+    """Log in to a server, for all calls that follow in this process.
+
+    Args:
+        url: Such as `http://127.0.0.1:8400`. When absent, VOLANT_SERVER_URL, else the
+            server that runs on VOLANT_HOME (`~/.volant`).
+        token: When absent, VOLANT_TOKEN, else, for the home's own server, the home's.
+
+    Raises:
+        Unauthenticated: there is no token, or the server refuses it.
+        Unavailable: no server answers.
+    """
+    if url is not None and token is not None:
+        session = Session(url.rstrip("/"), token)
+    else:
+        found, known = find_server(Options(server_url=url))
+        session = Session(found, token or known)
+    with Client(session.url, session.token) as client:
+        client.get("/status")
+    with _lock:
+        _sessions[:] = [session]
+    return session
+
+
+def experiments() -> pd.DataFrame:
+    """Experiments with the newest runs first: name, runs, newest, metric, best, id."""
+    frame = _pandas().DataFrame
+    with _client() as client:
+        found = client.pages("/experiments", _EVERY)["items"]
+    rows = [
+        {
+            "experiment": each["experiment"]["name"],
+            "runs": each["runs"],
+            "newest": _time(each["newest"]),
+            "metric": each["metric"],
+            "best": each["best"],
+            "experiment_id": each["experiment"]["id"],
+        }
+        for each in found
+    ]
+    return frame(rows, columns=["experiment", "runs", "newest", "metric", "best", "experiment_id"])
+
+
+def runs(
+    experiment: str | None = None,
+    filter: str | None = None,
+    *,
+    order: str | Sequence[str] | None = None,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Tracked runs, newest first: `run_id`, name, status, times, and a column for each
+    `metrics.KEY`, `params.KEY` and `tags.KEY`.
+
+    Args:
+        experiment: Its name; all experiments when absent.
+        filter: MLflow's grammar: `"metrics.rmse < 0.7 AND params.depth = '3'"`.
+        order: `"metrics.rmse ASC"`, or several; of each experiment's runs.
+        limit: At most so many of each experiment.
+
+    Raises `NotFound` for an unknown experiment, `InvalidInput` for a filter that can't be
+    read.
+    """
+    frame = _pandas().DataFrame
+    orders = [order] if isinstance(order, str) else order
+    with _client() as client:
+        if experiment is None:
+            chosen = client.pages("/experiments", _EVERY)["items"]
+        else:
+            chosen = [find(client, experiment)]
+        found: list[Mapping[str, Any]] = []
+        names: list[str] = []
+        for each in chosen:
+            path = f"/experiments/{each['experiment']['id']}/runs"
+            page = client.pages(path, limit or _EVERY, filter=filter, order=orders)["items"]
+            found += page
+            names += [each["experiment"]["name"]] * len(page)
+    columns = columns_of(found)
+    table = frame({"run_id": columns.pop("run_id"), "experiment": names, **columns})
+    for name in ("started_at", "ended_at"):
+        table[name] = _pandas().to_datetime(table[name], utc=True)
+    return table
+
+
+def models(name: str | None = None) -> pd.DataFrame:
+    """Versions of models, newest first, with a column for each `metrics.KEY`."""
+    frame = _pandas().DataFrame
+    path = "/models" if name is None else f"/models/{named(name)}/versions"
+    with _client() as client:
+        found = client.pages(path, _EVERY)["items"]
+    rows = [
+        {
+            "model": each["model"],
+            "version": each["version"],
+            "stage": each["stage"],
+            "created_at": _time(each["created_at"]),
+            "run": each["lineage"]["run_id"],
+            "dataset": each["lineage"]["dataset"],
+            "dataset_version": each["lineage"]["dataset_version"],
+            **{f"metrics.{key}": value for key, value in each["metrics"].items()},
+        }
+        for each in found
+    ]
+    return frame(rows)
+
+
+def predict(deployment: str, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Ask a deployed model: a prediction for each row, under the index of `data`.
+
+    Columns are those of the model's outputs; `probabilities` become one column for each
+    class, `probability_CLASS`. Columns that the model doesn't know aren't sent.
+
+    Raises `InvalidInput` for a column that is missing or of another type, or a model that
+    takes tensors; `Conflict` when nothing is live there.
+    """
+    pandas = _pandas()
+    table: Any = data if isinstance(data, pandas.DataFrame) else pandas.DataFrame(list(data))
+    session = _session()
+    with _client() as client:
+        deployed = client.get(f"/deployments/{named(deployment)}")
+        fields = inputs_of(client, deployed)
+        path = f"/models/{named(deployed['model'])}/versions/{deployed['live_version']}"
+        signature = client.get(path)["signature"]
+    if not fields:
+        raise InvalidInput(
+            f"The model of {deployment} takes tensors, not a table's columns.",
+            "Ask it in the Open Inference Protocol: see docs/serving-protocol.md.",
+        )
+    deployed = {**deployed, "infer_url": reachable(deployed["infer_url"], session.url)}
+    answers = list(ask(deployed, session.token, fields, _rows(table, fields)))
+    spread = [_spread(answer, signature.get("classes")) for answer in answers]
+    return pandas.DataFrame(spread, index=table.index)
+
+
+def _rows(
+    table: pd.DataFrame, fields: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    names = [field["name"] for field in fields if field["name"] in table.columns]
+    integers = {field["name"] for field in fields if field["type"] == "integer"}
+    for place, row in enumerate(table[names].itertuples(index=False, name=None)):
+        values = {
+            name: _plain(value, integer=name in integers)
+            for name, value in zip(names, row, strict=True)
+        }
+        yield f"row {place}", values
+
+
+def _plain(value: Any, *, integer: bool) -> Any:
+    """A cell as JSON has it: what pandas takes for missing is null, and an integer that a
+    missing value beside it made a float is one again."""
+    if value is None or value != value or type(value).__name__ in ("NaTType", "NAType"):  # noqa: PLR0124
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "item"):
+        value = value.item()
+    if integer and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _spread(answer: Mapping[str, Any], classes: Sequence[Any] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in answer.items():
+        if name == "probabilities" and classes and len(classes) == len(value):
+            found |= {f"probability_{c}": v for c, v in zip(classes, value, strict=True)}
+        else:
+            found[name] = value
+    return found
+
+
+def _session() -> Session:
+    with _lock:
+        if _sessions:
+            return _sessions[0]
+    try:
+        return login()
+    except (Unavailable, Unauthenticated) as error:
+        raise Unauthenticated(
+            f"Not logged in. {error.what}",
+            'Call volant.login(), or volant.login("http://HOST:8400", token="…") for a server'
+            " elsewhere; `volant up` starts one here.",
+            code="not_logged_in",
+        ) from error
+
+
+def _client() -> Client:
+    session = _session()
+    return Client(session.url, session.token)
+
+
+def _pandas() -> Any:
+    if find_spec("pandas") is None:
+        raise InvalidInput(
+            "Tables need pandas, which isn't installed here.",
+            "pip install pandas",
+            code="no_pandas",
+        )
+    import pandas
+
+    return pandas
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None

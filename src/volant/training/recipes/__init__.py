@@ -1,0 +1,1 @@
+"""Trainings that are written already; see `volant.domain.recipe` for their options."""
