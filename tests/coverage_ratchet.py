@@ -1,5 +1,8 @@
 """Coverage may only rise: fails below the floor in `tests/coverage_floor.txt`, and when
-coverage has risen by more than a point says which number to write there."""
+coverage has risen by more than a point says which number to write there.
+
+What only forks of a zygote run (replicas, steps) counts as uncovered, although tests run it:
+coverage doesn't follow forks."""
 
 from __future__ import annotations
 
