@@ -51,6 +51,10 @@ class RegisteredVersions(Protocol):
 
     def get(self, name: str, version: int) -> RegisteredVersion: ...
 
+    def by_alias(self, name: str, alias: str) -> RegisteredVersion | None:
+        """The version that bears it; None when none does."""
+        ...
+
     def change(
         self,
         name: str,

@@ -207,14 +207,15 @@ class RegisteredDesk:
 
     def version_by_alias(self, name: str, alias: str) -> RegisteredVersion:
         """Raises `NotFound` with the aliases that there are."""
-        known = self._models.get(name).aliases
-        if alias not in known:
+        found = self._versions.by_alias(name, alias)
+        if found is None:
+            known = self._models.get(name).aliases
             raise NotFound(
                 f"Registered model alias {alias[:250]} not found.",
                 f"There are: {', '.join(known) or 'none'}.",
                 code="model.no_alias",
             )
-        return self._versions.get(name, known[alias])
+        return found
 
     def describe_version(self, name: str, version: int, description: str) -> RegisteredVersion:
         return self._versions.change(name, version, description=description)

@@ -33,18 +33,18 @@ class Asks:
         self._say = say
         self._loop = loop
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, Answered] = {}
+        self._waiting: dict[int, tuple[bool, Answered]] = {}  # whether to load, and whom to tell
 
     @property
     def loading(self) -> bool:
         """Whether a load is under way that was asked for here."""
-        return bool(self._waiting)
+        return any(loaded for loaded, _ in self._waiting.values())
 
     def ask(self, *, loaded: bool, token: str | None, done: Answered) -> None:
         """Load or unload the deployment's model. `token` is the SHA-256 of the one that
         was shown. `done` is called once: with None when it is done."""
         number = next(self._numbers)
-        self._waiting[number] = done
+        self._waiting[number] = (loaded, done)
         self._loop.call_later(PATIENCE_S, self._too_late, number)
         kind = "load" if loaded else "unload"
         if not self._say({"type": kind, "id": number, "token": token}):
@@ -52,11 +52,11 @@ class Asks:
 
     def answered(self, message: Mapping[str, Any]) -> None:
         """The control plane says how it went."""
-        done = self._waiting.pop(int(message.get("id", 0)), None)
-        if done is None:
+        found = self._waiting.pop(int(message.get("id", 0)), None)
+        if found is None:
             return
         error = message.get("error")
-        done(None if error is None else _refusal(from_dict(error)))
+        found[1](None if error is None else _refusal(from_dict(error)))
 
     def give_up(self) -> None:
         """Nobody will answer any more."""

@@ -100,6 +100,12 @@ class SqlRegisteredVersions:
         with self._database.read() as connection:
             return _find(connection, name, version)
 
+    def by_alias(self, name: str, alias: str) -> RegisteredVersion | None:
+        with self._database.read() as connection:
+            asked = {"model": name, "alias": alias}
+            version = connection.execute(_BEARER, asked).scalar()
+            return None if version is None else _find(connection, name, version)
+
     def change(
         self,
         name: str,
@@ -176,9 +182,19 @@ def _tagged(comparison: Comparison, sqlite: bool) -> sa.ColumnElement[Any]:
     return found.where(compared(c.value, comparison, sqlite))
 
 
+# Built once: making a statement takes longer than SQLite needs to answer it.
+_ONE = _SELECT.where(_V.model == sa.bindparam("model"), _V.version == sa.bindparam("number"))
+_BEARER = sa.select(aliases.c.version).where(
+    aliases.c.model == sa.bindparam("model"), aliases.c.alias == sa.bindparam("alias")
+)
+_NAMES = sa.bindparam("names", expanding=True)
+_TAGS = sa.select(version_tags).where(version_tags.c.model.in_(_NAMES))
+_ALIASES = sa.select(aliases).where(aliases.c.model.in_(_NAMES)).order_by(aliases.c.alias)
+
+
 def _find(connection: sa.Connection, name: str, version: int) -> RegisteredVersion:
-    statement = _SELECT.where(_V.model == name, _V.version == version)
-    rows = connection.execute(statement).mappings().all()
+    asked = {"model": name, "number": version}
+    rows = connection.execute(_ONE, asked).mappings().all()
     if not rows:
         raise NotFound(
             f"Model Version (name={name[:250]}, version={version}) not found.",
@@ -212,14 +228,12 @@ def _set_tags(work: Write, name: str, version: int, tags: Mapping[str, str]) -> 
 
 
 def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[RegisteredVersion]:
-    names = {row["model"] for row in rows}
+    named = {"names": list({row["model"] for row in rows})}
     tags: dict[tuple[str, int], dict[str, str]] = {}
-    c = version_tags.c
-    for row in connection.execute(sa.select(version_tags).where(c.model.in_(names))):
+    for row in connection.execute(_TAGS, named):
         tags.setdefault((row.model, row.version), {})[row.key] = row.value
     pointing: dict[tuple[str, int], list[str]] = {}
-    a = aliases.c
-    for row in connection.execute(sa.select(aliases).where(a.model.in_(names)).order_by(a.alias)):
+    for row in connection.execute(_ALIASES, named):
         pointing.setdefault((row.model, row.version), []).append(row.alias)
     return [_one(row, tags, pointing) for row in rows]
 

@@ -91,8 +91,11 @@ class LocalArtifacts:
         """Renamed away in one step, then deleted: who dies between leaves what the next
         `put_tree` sweeps."""
         path = self._path(uri)
-        if not path.is_dir() or not any(entry.is_file() for entry in path.rglob("*")):
-            return
+        try:
+            if not any(entry.is_file() for entry in path.rglob("*")):
+                return
+        except FileNotFoundError:
+            return  # somebody was first
         with self._told(path), self._incoming() as incoming:
             with contextlib.suppress(FileNotFoundError):  # somebody was first
                 path.rename(incoming / "removed")
