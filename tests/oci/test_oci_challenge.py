@@ -9,14 +9,14 @@ from volant.oci.challenge import best_challenge, parse_challenges
 
 def test_a_registrys_bearer_challenge():
     header = (
-        'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'
+        'Bearer realm="https://auth.example.com/token",service="registry.example.com",'
         'scope="repository:samalba/my-app:pull,push",error="invalid_token"'
     )
     (found,) = parse_challenges(header)
     assert found.scheme == "bearer"
     assert found.params == {
-        "realm": "https://auth.docker.io/token",
-        "service": "registry.docker.io",
+        "realm": "https://auth.example.com/token",
+        "service": "registry.example.com",
         "scope": "repository:samalba/my-app:pull,push",
         "error": "invalid_token",
     }

@@ -54,13 +54,6 @@ def test_dockers_file(home, key):
     assert (found.username, found.password) == ("ada", "a:b")
 
 
-def test_docker_hub_has_a_key_of_its_own(home):
-    home.write(
-        ".docker/config.json", {"auths": {"https://index.docker.io/v1/": {"auth": pair("a:b")}}}
-    )
-    assert home.find("docker.io").username == "a"
-
-
 def test_podmans_file_comes_before_dockers_and_may_be_for_a_namespace(home):
     home.write(".docker/config.json", {"auths": {"r.example.com": {"auth": pair("d:d")}}})
     home.write(

@@ -140,11 +140,13 @@ def image(
     model: Model,
     where: Where,
     base: Annotated[
-        str | None,
+        str,
         typer.Option(
-            "--base", help="An image with Python and glibc. Default: python:3.N-slim, as here."
+            "--base",
+            envvar="VOLANT_IMAGE_BASE",
+            help="An image with Python and glibc, to build on.",
         ),
-    ] = None,
+    ],
     on: Annotated[
         list[str] | None,
         typer.Option("--platform", help="linux/amd64 or linux/arm64; may be repeated."),
@@ -161,7 +163,7 @@ def image(
     from volant.oci.reference import parse_reference
 
     reference = _reference(where)
-    below = parse_reference(base or f"python:3.{sys.version_info.minor}-slim", short=True)
+    below = parse_reference(base)
     platforms = _platforms(on)
     out = output_of(ctx)
     same = below.registry == reference.registry

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from volant.errors import InvalidInput, Unauthenticated
-from volant.oci.reference import HUB
 
 _HELPER_S = 30
 _HELPER = re.compile(r"[A-Za-z0-9_.-]+")
-_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", HUB)
 _NO_USER = "<token>"  # as docker's helpers write it; the secret is an identity token
 
 
@@ -100,8 +98,6 @@ def _read(path: Path, *, named: bool) -> dict[str, Any]:
 
 
 def _keys(registry: str) -> tuple[str, ...]:
-    if registry == HUB:
-        return _HUB_KEYS
     return (registry, f"https://{registry}", f"http://{registry}", f"https://{registry}/")
 
 
@@ -154,11 +150,10 @@ def _helped(
             f"{path} names the credential helper {name!r}.", "Correct it.", code="oci.auth_file"
         )
     program = f"docker-credential-{name}"
-    server = _HUB_KEYS[0] if registry == HUB else registry
     try:
         done = subprocess.run(
             [program, "get"],
-            input=server,
+            input=registry,
             capture_output=True,
             text=True,
             timeout=_HELPER_S,

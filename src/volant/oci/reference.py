@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from volant.errors import InvalidInput
 
-HUB = "docker.io"
-_HUB_HOST = "registry-1.docker.io"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -37,14 +35,10 @@ class Reference:
         return self.digest or self.tag or "latest"
 
     @property
-    def host(self) -> str:
-        """Where the registry's API is."""
-        return _HUB_HOST if self.registry == HUB else self.registry
-
-    @property
     def loopback(self) -> bool:
         """Whether the registry is on this machine, where plain HTTP is usual."""
-        name = self.host.rpartition(":")[0] if _has_port(self.host) else self.host
+        name = self.registry
+        name = name.rpartition(":")[0] if _has_port(name) else name
         if name.lower() == "localhost":
             return True
         try:
@@ -59,18 +53,14 @@ class Reference:
         return Reference(self.registry, self.repository, target, None)
 
 
-def parse_reference(text: str, *, short: bool = False) -> Reference:
-    """Read `text`. With `short`, names without a registry are Docker Hub's and a missing
-    tag is `latest`, as container tools read them.
-
-    Raises `InvalidInput`.
-    """
+def parse_reference(text: str) -> Reference:
+    """Read `text`; no registry is taken for granted. Raises `InvalidInput`."""
     if "://" in text:
         raise _wrong(text, "has a scheme", f"Leave it out: {text.partition('://')[2]}")
     name, at, digest = text.partition("@")
     if at and _DIGEST.fullmatch(digest) is None:
         raise _wrong(text, f"has the digest {digest!r}", "A digest is sha256: and 64 hex digits.")
-    registry, name = _split(text, name, short=short)
+    registry, name = _split(text, name)
     repository, tag = name, None
     if ":" in name.rpartition("/")[2]:
         repository, _, tag = name.rpartition(":")
@@ -87,26 +77,17 @@ def parse_reference(text: str, *, short: bool = False) -> Reference:
             "A repository is of lower-case letters and digits, with ., _, - and / between them.",
         )
     if tag is None and not at:
-        if not short:
-            raise _wrong(text, "has no tag", f"Add one: {text}:1")
-        tag = "latest"
+        raise _wrong(text, "has no tag", f"Add one: {text}:1")
     return Reference(registry, repository, None if at else tag, digest or None)
 
 
-def _split(text: str, name: str, *, short: bool) -> tuple[str, str]:
+def _split(text: str, name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    explicit = bool(slash) and ("." in first or ":" in first or first.lower() == "localhost")
-    if explicit:
-        if _REGISTRY.fullmatch(first) is None or not rest:
-            raise _wrong(text, f"has the registry {first!r}", _FORM)
-        registry = HUB if first in (HUB, "index.docker.io") else first
-    elif short:
-        registry, rest = HUB, name
-    else:
+    if not slash or not ("." in first or ":" in first or first.lower() == "localhost"):
         raise _wrong(text, "names no registry", _FORM)
-    if registry == HUB and "/" not in rest:
-        rest = f"library/{rest}"
-    return registry, rest
+    if _REGISTRY.fullmatch(first) is None or not rest:
+        raise _wrong(text, f"has the registry {first!r}", _FORM)
+    return first, rest
 
 
 def _has_port(host: str) -> bool:

@@ -55,7 +55,7 @@ class Session:
         access = access or Access()
         self.reference = reference
         plain = reference.loopback if access.plain_http is None else access.plain_http
-        self.origin = httpx.URL(f"{'http' if plain else 'https'}://{reference.host}")
+        self.origin = httpx.URL(f"{'http' if plain else 'https'}://{reference.registry}")
         self._environ = access.environ
         self._sleep = access.sleep
         self._credentials: Credentials | None = None
