@@ -37,7 +37,7 @@ test-fast: $(VENV)/.stamp-dev ## unit tests only, one process, no coverage
 	$(BIN)/pytest -q -x -m "not slow and not service" --ignore=tests/acceptance
 
 test-slow: $(VENV)/.stamp-dev ## crash and chaos tests: minutes
-	$(BIN)/pytest -m slow --timeout 900
+	$(BIN)/pytest -n 3 --dist loadfile -m slow --timeout 900
 
 test-services: $(VENV)/.stamp-dev ## tests against real servers, installed where that can be done
 	tests/install_services.sh

@@ -93,7 +93,7 @@ def test_a_function_that_always_fails_ends_the_search_early(platform):
 @pytest.mark.slow
 def test_the_time_of_a_search_is_kept(platform):
     tune = TUNE.replace("trials: 20", "trials: 20\n    timeout: 3s").replace(
-        "steps: 4", "steps: 20"
+        "steps: 4", "steps: 40"
     )
     searching_loop(platform, "must", tune=tune)
     platform.pushed("must", write_csv(platform.folder / "must.csv", table(100, seed=1)))

@@ -321,7 +321,7 @@ def test_what_http_gets_wrong_is_told_with_its_status(curl, blend, infer):
         (415, "multipart", (infer, "-F", "a=b"), None),
         (415, "application/xml", (infer, "-H", "Content-Type: application/xml"), body),
         (415, "br", (infer, "-H", "Content-Encoding: br"), body),
-        (415, "HTTP/1.1", (infer, "--http2-prior-knowledge"), body),
+        (415, "HTTP/1.1", (infer, "--http2-prior-knowledge"), None),
         (417, "tea", (infer, "-H", "Expect: tea"), body),
         (431, "32768", (f"{url}/v2", "-H", f"X-Long: {'a' * 40_000}"), None),
         (431, "100", (f"{url}/v2", *(w for i in range(101) for w in ("-H", f"X-{i}: a"))), None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import StringConstraints
 
 from volant.domain.tracking import ExperimentSummary, Lifecycle, TrackedRun
 from volant.errors import InvalidInput
@@ -13,12 +14,14 @@ from volant.web.api.pages import Before, Limit, Page
 from volant.web.api.routing import router
 from volant.web.api.verbs import Platform
 
+# Together short enough for one address, whose length HTTP servers bound.
 Filter = Annotated[
     str | None,
-    Query(max_length=20_000, description="MLflow's grammar: metrics.rmse < 0.7 AND tags.x = 'y'."),
+    Query(max_length=2000, description="MLflow's grammar: metrics.rmse < 0.7 AND tags.x = 'y'."),
 ]
 Order = Annotated[
-    list[str] | None, Query(description="metrics.rmse DESC, params.depth, start_time, …")
+    list[Annotated[str, StringConstraints(max_length=300)]] | None,
+    Query(max_length=5, description="metrics.rmse DESC, params.depth, start_time, …"),
 ]
 
 
