@@ -48,8 +48,9 @@ class InProcess:
 class Door:
     """A client with a token of each role, and what it talks to."""
 
-    def __init__(self, home: Path) -> None:
-        self.store = Store(sqlite_url(home / "volant.db"))
+    def __init__(self, home: Path, url: str = "") -> None:
+        self.home = home
+        self.store = Store(url or sqlite_url(home / "volant.db"))
         self.store.migrate()
         store, clock = self.store, SystemClock()
         access = AccessDesk(tokens=store.tokens, audit=store.audit, clock=clock, ids=SortableIds())

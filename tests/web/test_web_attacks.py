@@ -56,7 +56,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Door:
 
 
 def home(door: Door) -> Path:
-    return Path(str(door.store.location)).parent
+    return door.home
 
 
 def contents(door: Door) -> tuple[dict[str, int], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,24 @@ from hypothesis import strategies as st
 from mlflow_door import API, FILES, Door
 
 from volant.domain.principal import Role
+from volant.testing.postgres import find_postgres, postgres_server
 from volant.web.mlflow.door import CALLS, PREFIXES
 
+SERVICE = pytest.mark.service
 
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Door:
-    return Door(tmp_path_factory.mktemp("mlflow"))
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=SERVICE)])
+def door(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
+    home = tmp_path_factory.mktemp("mlflow")
+    if request.param == "sqlite":
+        yield Door(home)
+        return
+    if find_postgres() is None:
+        pytest.skip("no Postgres on this machine")
+    with postgres_server() as server:
+        yield Door(home, server.new_database())
 
 
 def test_every_call_answers_below_every_prefix(door: Door) -> None:
@@ -204,7 +217,7 @@ def test_a_link_out_of_the_store_is_not_followed(door: Door, tmp_path: Path) -> 
     root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
     door.ask("PUT", f"{FILES}/{root}/file", content=b"x")
     (tmp_path / "secret").write_text("secret")
-    home = Path(str(door.store.location)).parent / "tracked" / root
+    home = door.home / "tracked" / root
     (home / "out").symlink_to(tmp_path)
     assert door.ask("GET", f"{FILES}/{root}/out/secret").status_code == 400
     listed = door.ask("GET", FILES, params={"path": root}).json()["files"]

@@ -55,9 +55,15 @@ def compared_time(column: Any, comparison: Comparison) -> Expression:
         return sa.true() if after and comparison.op != "=" else sa.false()
 
 
-def in_pairs(table: sa.Table, owner: Any, comparison: Comparison, sqlite: bool) -> Expression:
-    """Whether the owner has the key with such a value (or has it at all)."""
+def in_pairs(
+    table: sa.Table, owner: Any, comparison: Comparison, sqlite: bool, *, few: bool = False
+) -> Expression:
+    """Whether the owner has the key with such a value (or has it at all). `few`: other
+    conditions leave few owners, so that each is better looked at by itself."""
     own = next(iter(table.primary_key.columns))
+    if few and comparison.op not in ("IS NULL", "IS NOT NULL"):
+        mine = sa.and_(own == owner, table.c.key == comparison.key)
+        return sa.exists().where(mine, compared(table.c.value, comparison, sqlite))
     found = sa.select(own).where(table.c.key == comparison.key)
     if comparison.op == "IS NULL":
         return owner.not_in(found)

@@ -90,10 +90,12 @@ class SqlTrackedRuns:
     def search(
         self, experiments: Sequence[str], search: Search
     ) -> tuple[Sequence[TrackedRun], bool]:
+        # Metrics are found by value; texts only by key, which most runs of an experiment have.
+        few = any(comparison.entity == "metric" for comparison in search.where)
         statement = sa.select(*columns(tracked_runs)).where(
             tracked_runs.c.experiment_id.in_(experiments),
             tracked_runs.c.lifecycle.in_(search.lifecycles),
-            *(self._condition(comparison) for comparison in search.where),
+            *(self._condition(comparison, few=few) for comparison in search.where),
         )
         statement = ordered(statement, search.order, _ATTRIBUTES, _PAIRS, tracked_runs.c.id)
         statement = statement.order_by(tracked_runs.c.started_at.desc(), tracked_runs.c.id)
@@ -106,10 +108,11 @@ class SqlTrackedRuns:
             rows, more = page_of(found, search.limit)
             return _whole(connection, rows), more
 
-    def _condition(self, comparison: Comparison) -> sa.ColumnElement[Any]:
+    def _condition(self, comparison: Comparison, *, few: bool) -> sa.ColumnElement[Any]:
         sqlite, entity = self._database.is_sqlite, comparison.entity
         if entity in _PAIRS:
-            return in_pairs(_PAIRS[entity], tracked_runs.c.id, comparison, sqlite)
+            few = few and entity != "metric"
+            return in_pairs(_PAIRS[entity], tracked_runs.c.id, comparison, sqlite, few=few)
         if entity == "dataset":
             return tracked_runs.c.id.in_(_with_input(comparison, sqlite))
         column = _ATTRIBUTES[comparison.key]
