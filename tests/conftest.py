@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from volant.store import Store, sqlite_url
+from volant.testing.postgres import PostgresServer, find_postgres, postgres_server
 
 sys.path.append(str(Path(__file__).parent / "harness"))
 pytest.register_assert_rewrite("platform_process", "effects", "searching")
@@ -37,6 +38,14 @@ def platforms():
 
     with platforms() as make:
         yield make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    if find_postgres() is None:
+        pytest.skip("no Postgres on this machine")
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,6 @@ from pathlib import Path
 import pytest
 
 from volant.store import Store, sqlite_url
-from volant.testing.postgres import PostgresServer, find_postgres, postgres_server
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    if find_postgres() is None:
-        pytest.skip("no Postgres on this machine")
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,17 @@ from hypothesis import strategies as st
 from mlflow_door import API, FILES, Door
 
 from volant.domain.principal import Role
-from volant.testing.postgres import find_postgres, postgres_server
 from volant.web.mlflow.door import CALLS, PREFIXES
 
 SERVICE = pytest.mark.service
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=SERVICE)])
-def door(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Door]:
+def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Door:
     home = tmp_path_factory.mktemp("mlflow")
     if request.param == "sqlite":
-        yield Door(home)
-        return
-    if find_postgres() is None:
-        pytest.skip("no Postgres on this machine")
-    with postgres_server() as server:
-        yield Door(home, server.new_database())
+        return Door(home)
+    return Door(home, request.getfixturevalue("postgres").new_database())
 
 
 def test_every_call_answers_below_every_prefix(door: Door) -> None:
