@@ -278,11 +278,14 @@ def test_states_of_many_runs_take_two_queries(launch, runs):
 def test_peers_that_notice_at_once_move_a_dead_workers_runs_once(launch, runs, tmp_path):
     go = threading.Event()
     executor = ScriptedExecutor(a=lambda request: {"went": go.wait(30)})
-    engine = launch(executor)
+    engine = launch(executor, executor_id="alive", heartbeat_s=60.0)
     for number in range(3):
         engine.start(runs.make(f"run-{number}", step("a")))
     await_true(lambda: len(executor.performed) == 3)
     database = open_database(f"sqlite:///{tmp_path}/runs.db")
+    # As if another worker had them, and died: the one that is alive may take what is moved.
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE workflow_status SET executor_id = 'dead'"))
     peers = [
         Heartbeat(database, name, lambda: None, every_s=60, dead_after_s=60)
         for name in ("peer-1", "peer-2")
