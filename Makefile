@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # The product's own telemetry is nothing; its libraries' is switched off.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-fast test-slow test-services check bench bench-serving fmt docs lock clean
+.PHONY: help demo test test-fast test-slow test-services test-clients check bench bench-serving fmt docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -30,18 +30,21 @@ demo: $(VENV)/.stamp-run ## install, then run the whole loop on real data
 	@$(BIN)/volant demo
 
 test: $(VENV)/.stamp-dev ## install what tests need, then run the default suite
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not service" --cov --cov-report=
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not service and not clients" --cov --cov-report=
 	$(BIN)/python tests/coverage_ratchet.py
 
 test-fast: $(VENV)/.stamp-dev ## unit tests only, one process, no coverage
-	$(BIN)/pytest -q -x -m "not slow and not service" --ignore=tests/acceptance
+	$(BIN)/pytest -q -x -m "not slow and not service and not clients" --ignore=tests/acceptance
 
 test-slow: $(VENV)/.stamp-dev ## crash and chaos tests: minutes
-	$(BIN)/pytest -n 3 --dist loadfile -m slow --timeout 900
+	$(BIN)/pytest -n 3 --dist worksteal -m slow --timeout 900
 
 test-services: $(VENV)/.stamp-dev ## tests against real servers, installed where that can be done
 	tests/install_services.sh
 	$(BIN)/pytest -m service --timeout 300
+
+test-clients: $(VENV)/.stamp-dev ## other people's clients and models, in environments of their own: gigabytes
+	$(BIN)/pytest -m clients --timeout 1200
 
 check: $(VENV)/.stamp-dev ## format, lint, types, layers, docs
 	$(BIN)/ruff format --check .

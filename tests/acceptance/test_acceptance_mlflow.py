@@ -18,7 +18,7 @@ CLIENTS = {
     "2": ("mlflow==2.22.5", "scikit-learn==1.6.1", "pandas<3", "lightgbm==4.6.0"),
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 
 def python_of(packages: tuple[str, ...]) -> Path:

@@ -20,7 +20,7 @@ import pytest
 from volant.adapters.local.environments import build
 from volant.formats.requirements import complete, environment_key
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1200)]
 
 DEEP = ("torch==2.13.0", "transformers>=4.50")  # one environment for both libraries' tests
 

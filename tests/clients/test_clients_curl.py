@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.clients,
     pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("curl") is None, reason="curl isn't installed"),
 ]

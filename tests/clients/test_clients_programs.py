@@ -8,7 +8,7 @@ import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(

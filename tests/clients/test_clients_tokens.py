@@ -9,7 +9,7 @@ import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
 
 def test_a_client_with_a_token_is_answered_and_others_are_not(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -54,8 +55,15 @@ def test_rollout_killed_at_a_crash_point_ends_the_same(
     try:
         assert second.stdout
         port = int(second.stdout.readline())
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
-            assert wire.http(client, wire.post("/v2/models/m/infer", BODY))[0] == 200
+
+        def answered():
+            # What the dead one left may hold the port for a moment.
+            with contextlib.suppress(ConnectionRefusedError):
+                with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+                    return wire.http(client, wire.post("/v2/models/m/infer", BODY))[0] == 200
+            return False
+
+        wait_until(answered)
     finally:
         second.communicate(timeout=60)
     with Store(f"sqlite:///{tmp_path / 'volant.db'}") as store:

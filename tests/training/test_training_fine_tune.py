@@ -80,7 +80,7 @@ def reviews(path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.clients
 @pytest.mark.timeout(1500)
 def test_a_text_classifier_is_fine_tuned_killed_judged_and_served(platforms, site, tmp_path):
     python = site.parents[2] / "bin" / "python"
