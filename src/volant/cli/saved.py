@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from volant.durable import sync
 from volant.errors import InvalidInput, ResourceExhausted
 
 
@@ -21,10 +21,9 @@ def saved(target: Path) -> Generator[Path]:
     try:
         try:
             yield partial
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
+            sync(partial)
             partial.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
         except BaseException:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -44,11 +43,3 @@ def save_text(target: Path, text: str) -> None:
     """Write a text file."""
     with saved(target) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from volant.errors import InvalidInput
+from volant.cli.saved import saved
 
 _FACTS = ("id", "name", "status", "started_at", "ended_at", "user", "artifact_uri")
 _TIMES = frozenset({"started_at", "ended_at"})
@@ -47,28 +45,15 @@ def _value(values: Mapping[str, Any], part: str, key: str) -> Any:
 def write_parquet(runs: Sequence[Run], target: Path) -> int:
     """Write the table; the file appears whole or not at all. Returns its columns.
 
-    Raises `InvalidInput` when the file can't be written there.
+    Raises what `saved` does when the file can't be written there.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = columns_of(runs)
     table = pa.table({name: pa.array(column, _type(pa, name)) for name, column in columns.items()})
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with draft.open("wb") as file:
-                pq.write_table(table, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise InvalidInput(
-            f"{target} can't be written: {error.strerror or error}.",
-            "Name a file in a folder that is there and may be written to.",
-        ) from error
+    with saved(target) as partial, partial.open("wb") as file:
+        pq.write_table(table, file)
     return len(columns)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from volant.durable import sync
 from volant.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable, VolantError
 
 _ID = re.compile(r"[a-z]+-[a-z0-9]{1,64}")
@@ -50,7 +51,7 @@ class Staging:
                     code="file_empty",
                 )
             partial.rename(folder / name)
-            _sync(folder)
+            sync(folder)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise _failure(filename, error) from error
@@ -80,7 +81,7 @@ class Staging:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(partial, [json.dumps(dict(options)).encode()])
             partial.rename(path)
-            _sync(path.parent)
+            sync(path.parent)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise _failure(path.name, error) from error
@@ -126,14 +127,6 @@ def _write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
         file.flush()
         os.fsync(file.fileno())
     return size, digest.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failure(filename: str, error: OSError) -> VolantError:

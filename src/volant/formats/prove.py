@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.domain.codec import to_plain
+from volant.durable import sync
 from volant.errors import EXTRAS, InvalidInput, MissingExtra, VolantError
 from volant.formats.describe import Subject, describe
 from volant.formats.draft import (
@@ -177,7 +177,7 @@ def _written(
         _write(folder / EXAMPLE_FILE, content)
     for path in folder.rglob("*"):
         if path.is_file():
-            _sync(path)
+            sync(path)
     return draft, example
 
 
@@ -187,7 +187,7 @@ def _rehearsed(folder: Path, draft: Draft, tools: Tools) -> None:
     made_up = None if (folder / EXAMPLE_FILE).exists() else made_up_example(draft)
     if made_up is not None:
         _write(folder / EXAMPLE_FILE, made_up)
-        _sync(folder / EXAMPLE_FILE)
+        sync(folder / EXAMPLE_FILE)
         try:
             tools.load(folder, _hashes(folder))
         except Exception as error:  # it may refuse these values and be well
@@ -249,11 +249,6 @@ def _digest(hashes: Mapping[str, str]) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _say(text: str) -> None:

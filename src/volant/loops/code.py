@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from volant.durable import sync
 from volant.errors import InvalidInput, ResourceExhausted, Unavailable
 from volant.loops.problems import nearest
 
@@ -202,11 +203,7 @@ def _rename(draft: Path, folder: Path) -> None:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         return
-    parent = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    sync(folder.parent)
 
 
 def _unwritten(folder: Path, error: OSError) -> Exception:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+
+from volant.durable import sync
 
 
 def write_chunk(rows: pa.Table, path: Path, kind: str) -> None:
@@ -26,7 +27,7 @@ def write_chunk(rows: pa.Table, path: Path, kind: str) -> None:
         with path.open("wb") as file:
             for row in rows.to_pylist():
                 file.write(orjson.dumps(row, default=str) + b"\n")
-    _sync(path)
+    sync(path)
 
 
 def join(chunks: Sequence[Path], target: Path, kind: str, empty: pa.Schema) -> None:
@@ -42,12 +43,12 @@ def join(chunks: Sequence[Path], target: Path, kind: str, empty: pa.Schema) -> N
                 for chunk in chunks:
                     with chunk.open("rb") as source:
                         shutil.copyfileobj(source, file, 1 << 20)
-        _sync(partial)
+        sync(partial)
         partial.rename(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _join_parquet(chunks: Sequence[Path], target: Path, empty: pa.Schema) -> None:
@@ -69,16 +70,16 @@ def write_lines(lines: Sequence[dict[str, Any]], path: Path) -> None:
     with path.open("wb") as file:
         for line in lines:
             file.write(orjson.dumps(line, default=str) + b"\n")
-    _sync(path)
+    sync(path)
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Replace `path` as a whole."""
     partial = path.with_suffix(".partial")
     partial.write_bytes(orjson.dumps(state))
-    _sync(partial)
+    sync(partial)
     partial.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _write_csv(rows: pa.Table, path: Path) -> None:
@@ -106,11 +107,3 @@ def _flat(rows: pa.Table) -> pa.Table:
             column = pa.array(texts, pa.string())
         columns[name] = column
     return pa.table(columns)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -80,25 +80,21 @@ def public_socket(host: str, port: int) -> socket.socket:
     """Listen there. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return _bound(listening, (host, port))
 
 
 def internal_socket(path: Path) -> socket.socket:
     """Listen on a Unix socket at `path`; one that was left there is replaced. Raises
     `OSError`."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return _bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path))
+
+
+def _bound(listening: socket.socket, address: tuple[str, int] | str) -> socket.socket:
     try:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        listening.bind(str(path))
+        listening.bind(address)
         listening.listen(BACKLOG)
         listening.setblocking(False)
     except OSError:

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from volant.durable import sync
+
 NEW, OPEN, SEALED, BAD = ".new", ".open", ".seg", ".bad"
 DATASETS = "predictions/"  # what the names of the logs' datasets begin with
 _BEGUN = "compaction.json"
@@ -106,7 +108,7 @@ def begin(folder: Path, key: str, segments: Iterable[Path]) -> Mapping[str, Any]
         file.flush()
         os.fsync(file.fileno())
     partial.rename(folder / _BEGUN)
-    _sync(folder)
+    sync(folder)
     return note
 
 
@@ -117,13 +119,5 @@ def finish(folder: Path, key: str) -> None:
         return
     for name in note["segments"]:
         (folder / name).unlink(missing_ok=True)
-    _sync(folder)
+    sync(folder)
     (folder / _BEGUN).unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

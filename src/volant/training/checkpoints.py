@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from volant.durable import sync
 from volant.errors import Conflict, NotFound, VolantError
 from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
-from volant.training.files import disk_error, sha256_of, sync
+from volant.training.files import disk_error, sha256_of
 from volant.training.ledger import Checkpoint, Ledger, folder_of
 from volant.training.writers import being_written
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from volant.durable import sync
 from volant.errors import ResourceExhausted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -51,13 +53,27 @@ def _write(
     return True
 
 
-def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
+@contextmanager
+def whole_folder(folder: Path) -> Generator[Path]:
+    """A folder to fill beside `folder`, whose place it takes when the block ends, with all
+    of it on the disk. What an earlier attempt left at either is replaced.
+
+    Raises `ResourceExhausted` for a full disk; the draft is gone then.
+    """
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        draft.mkdir(parents=True)
+        yield draft
+        for path in sorted(draft.rglob("*")):
+            sync(path)
+        sync(draft)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.replace(folder)
+        sync(folder.parent)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise disk_error(error, folder) from error
 
 
 def disk_error(error: OSError, path: Path) -> Exception:

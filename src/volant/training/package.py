@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import pickle
 import platform
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from volant.domain.contract import ColumnType
 from volant.domain.model import Field, Signature
 from volant.errors import InvalidInput
 from volant.training import columns as columns_module
-from volant.training.files import disk_error, sync
+from volant.training.files import whole_folder
 from volant.training.onnx_export import Conversion
 from volant.training.provenance import installed
 
@@ -80,20 +79,9 @@ def write_package(package: Package, folder: Path) -> None:
         InvalidInput: the model can't be pickled.
         ResourceExhausted: the disk is full; nothing stands at `folder` then.
     """
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
+    with whole_folder(folder) as draft:
         for name, content in _contents(package).items():
             (draft / name).write_bytes(content)
-            sync(draft / name)
-        sync(draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
-        sync(folder.parent)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise disk_error(error, folder) from error
 
 
 def _contents(package: Package) -> dict[str, bytes]:

@@ -12,7 +12,6 @@ of the log, not a rewrite of the rows.
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
 import time
@@ -34,6 +33,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from volant.adapters.delta.conform import conform, delta_ready, new_fields
 from volant.adapters.delta.failures import full_disk, is_full_disk, unreadable, unwritable
 from volant.adapters.delta.retention import newest, trim
+from volant.durable import sync
 from volant.errors import InvalidInput, NotFound, Unavailable
 
 _NAME = re.compile(r"(predictions/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
@@ -120,11 +120,7 @@ class DeltaTables:
     ) -> pa.Table:
         """Rows in the order they were appended; see `Tables.read`."""
         path = self._path(table)
-        opened = _open(path, table, version)
-        if opened is None:
-            raise NotFound(
-                f"There is no table {table!r}.", "Push data to it first, or check the name."
-            )
+        opened = _opened(path, table, version)
         try:
             dataset = _in_order(opened, path)
             if missing := [name for name in columns or () if name not in dataset.schema.names]:
@@ -151,11 +147,7 @@ class DeltaTables:
     def scan(self, table: str, *, version: int | None = None, rows: int) -> Iterator[pa.Table]:
         """Rows in pieces; see `Tables.scan`."""
         path = self._path(table)
-        opened = _open(path, table, version)
-        if opened is None:
-            raise NotFound(
-                f"There is no table {table!r}.", "Push data to it first, or check the name."
-            )
+        opened = _opened(path, table, version)
         try:
             dataset = _in_order(opened, path)
             for batch in dataset.to_batches(
@@ -207,6 +199,14 @@ class DeltaTables:
         return path
 
 
+def _opened(path: Path, table: str, version: int | None) -> DeltaTable:
+    """As `_open`; raises `NotFound` when there is none."""
+    opened = _open(path, table, version)
+    if opened is None:
+        raise NotFound(f"There is no table {table!r}.", "Push data to it first, or check the name.")
+    return opened
+
+
 def _open(path: Path, table: str, version: int | None = None) -> DeltaTable | None:
     """The table at `path`; None when there is none. Raises `NotFound` for a version that isn't."""
     log = path / _LOG
@@ -256,8 +256,8 @@ def _stage(path: Path, key: str, rows: pa.Table) -> _Part:
     try:
         # Dictionaries pay for text; for numbers they cost time and save little.
         pq.write_table(rows, file, use_dictionary=texts or False)  # pyright: ignore[reportArgumentType]
-        _sync(file)
-        _sync(path)
+        sync(file)
+        sync(path)
     except BaseException:
         _discard(part)
         raise
@@ -288,8 +288,8 @@ def _commit(path: Path, table: str, opened: DeltaTable | None, part: _Part, key:
             )
     except (DeltaError, OSError) as error:
         return _settle(path, table, key, error)
-    _sync(path / _LOG / f"{version:020}.json")
-    _sync(path / _LOG)
+    sync(path / _LOG / f"{version:020}.json")
+    sync(path / _LOG)
     return version
 
 
@@ -348,12 +348,3 @@ def _sweep_log(path: Path) -> None:
 def _discard(part: _Part | None) -> None:
     if part is not None:
         part.path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Make a file's content, or a folder's names, outlive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
+from volant.durable import sync
 from volant.errors import Conflict, InvalidInput, NotFound, ResourceExhausted, Unavailable
 
 _SCHEME = "artifacts:/"
@@ -99,7 +100,7 @@ class LocalArtifacts:
         with self._told(path), self._incoming() as incoming:
             with contextlib.suppress(FileNotFoundError):  # somebody was first
                 path.rename(incoming / "removed")
-            _sync(path.parent)
+            sync(path.parent)
 
     def _path(self, uri: str) -> Path:
         if not uri.startswith(_SCHEME):
@@ -166,7 +167,7 @@ class LocalArtifacts:
             raise
         folder = target.parent
         while folder.is_relative_to(self._root):
-            _sync(folder)
+            sync(folder)
             folder = folder.parent
         return True
 
@@ -250,15 +251,7 @@ def _copy(source: Path, target: Path) -> str:
 
 def _sync_folders(root: Path) -> None:
     for folder, _folders, _files in os.walk(root, topdown=False):
-        _sync(Path(folder))
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(Path(folder))
 
 
 def _make_locked(parent: Path) -> tuple[Path, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from uuid import uuid4
 import yaml
 
 from volant.domain.model import Field
-from volant.training.files import disk_error, sync
+from volant.training.files import whole_folder
 from volant.training.provenance import installed
 from volant.training.signature import signature_of
 
@@ -52,9 +51,7 @@ def write_pipeline(
     }
     told = {key: signature[key] for key in ("inputs", "outputs", "classes")}
     facts = {"format": 1, "task": "classification", "signature": told, "runtime": runtime}
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with whole_folder(folder) as draft:
         model.save_pretrained(draft / "model")
         tokenizer.save_pretrained(draft / "model")
         rows = {"columns": [field.name], "data": [[text] for text in example]}
@@ -65,15 +62,6 @@ def write_pipeline(
             ("MLmodel", yaml.safe_dump(_mlmodel(field, signature["outputs"][0]["type"]))),
         ):
             (draft / name).write_text(body, encoding="utf-8")
-        for path in sorted(draft.rglob("*")):
-            sync(path)
-        sync(draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
-        sync(folder.parent)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise disk_error(error, folder) from error
     return signature, runtime
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, from_thread, to_thread
+from anyio import CapacityLimiter
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.convertors import Convertor, register_url_convertor
@@ -14,9 +14,9 @@ from volant.domain.dataset import Dataset, DatasetVersion, Push
 from volant.web.api.guard import needs
 from volant.web.api.pages import MAX_LIMIT, Before, Limit, Page, page, whole
 from volant.web.api.routing import router
+from volant.web.api.uploads import BYTES, Filename, Upload, received
 from volant.web.api.verbs import Platform
 
-BLOCK = 1 << 18  # bytes handed to the room at once
 MAX_UPLOADS = 8  # that are received side by side; others wait
 
 
@@ -33,15 +33,6 @@ class _DatasetName(Convertor[str]):
 
 
 register_url_convertor("dataset", _DatasetName())
-
-
-class Upload(BaseModel):
-    """A file that lies in staging and waits for a push."""
-
-    id: str
-    filename: str
-    bytes: int
-    sha256: str
 
 
 class PushRequest(BaseModel):
@@ -144,28 +135,15 @@ def _writes(api: APIRouter, platform: Platform) -> None:
         dependencies=[needs("datasets.push", audit="dataset/{name}", body_limit=None)],
         status_code=201,
         summary="Upload one file into staging",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "description": "The file's bytes as they are.",
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                },
-            }
-        },
+        openapi_extra=BYTES,
     )
     async def datasets_upload(
         request: Request,
         name: str,
-        filename: Annotated[str, Query(min_length=1, max_length=255)],
+        filename: Filename,
     ) -> Upload:
         """The body is streamed: no more than a block of it is ever in memory."""
-
-        def receive() -> Upload:
-            blocks = blocks_of(request.stream())
-            return Upload.model_validate(data.upload(name, filename, pulled(blocks)))
-
-        return await to_thread.run_sync(receive, limiter=limiter)
+        return await received(request, limiter, partial(data.upload, name, filename))
 
     @api.post(
         "/datasets/{name}/pushes",
@@ -186,27 +164,3 @@ def _writes(api: APIRouter, platform: Platform) -> None:
     def datasets_release(name: str, body: ReleaseRequest) -> Push:
         """Rows that pass now are appended as a new version."""
         return data.release(name, body.push, body.rows, body.force)
-
-
-async def blocks_of(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body in blocks of about `BLOCK` bytes, so that few hops between threads do."""
-    held: list[bytes] = []
-    size = 0
-    async for chunk in stream:
-        held.append(chunk)
-        size += len(chunk)
-        if size >= BLOCK:
-            yield b"".join(held)
-            held, size = [], 0
-    if size:
-        yield b"".join(held)
-
-
-def pulled(blocks: AsyncIterator[bytes]) -> Iterator[bytes]:
-    """Blocks for a room in a worker thread: it pulls, so the socket waits for the disk."""
-
-    async def following() -> bytes:
-        return await anext(blocks, b"")
-
-    while block := from_thread.run(following):
-        yield block

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Any, Literal
 
-from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Query, Request
+from anyio import CapacityLimiter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from volant.domain.model import ModelVersion
-from volant.web.api.datasets import Upload, blocks_of, pulled
 from volant.web.api.guard import Caller, needs
 from volant.web.api.pages import Before, Limit, Page, page
 from volant.web.api.routing import router
+from volant.web.api.uploads import BYTES, Filename, Upload, received
 from volant.web.api.verbs import Platform
 
 WISHES_LIMIT = 16 << 20  # bytes of a registration's body: an example may hold an image
@@ -101,28 +102,15 @@ def _writes(api: APIRouter, platform: Platform) -> None:
         dependencies=[needs("models.register", audit="model/{name}", body_limit=None)],
         status_code=201,
         summary="Upload a model's file, or a tar of its folder",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "description": "The file's bytes as they are.",
-                "content": {
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-                },
-            }
-        },
+        openapi_extra=BYTES,
     )
     async def models_upload(
         request: Request,
         name: str,
-        filename: Annotated[str, Query(min_length=1, max_length=255)],
+        filename: Filename,
     ) -> Upload:
         """The name's ending tells the format; `.tar` and `.tar.gz` are unpacked."""
-
-        def receive() -> Upload:
-            blocks = blocks_of(request.stream())
-            return Upload.model_validate(registrations.upload(name, filename, pulled(blocks)))
-
-        return await to_thread.run_sync(receive, limiter=limiter)
+        return await received(request, limiter, partial(registrations.upload, name, filename))
 
     @api.post(
         "/models/{name}/versions",
