@@ -34,6 +34,13 @@ def versions(wire, port, count, *headers, path="/v2/models/m/infer"):
     return found
 
 
+def asked(wire, port, path):
+    """The status of one request's answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(wire.post(path, BODY))
+        return wire.read_answer(client)[0]
+
+
 @pytest.fixture
 def served(platform, models):
     """Version 1 of m is live; version 2 is registered."""
@@ -156,4 +163,6 @@ def test_canary_an_earlier_version_is_kept(served, wire, wait_until):
     served.desk.deploy("m", "m", 2, key="k2")
     port = served.port("m")
     wait_until(lambda: set(versions(wire, port, 3)) == {"2"})
-    assert versions(wire, port, 2, path="/v2/models/m/versions/1/infer") == ["1", "1"]
+    earlier = "/v2/models/m/versions/1/infer"
+    wait_until(lambda: asked(wire, port, earlier) == 200)  # it starts after the switch
+    assert versions(wire, port, 2, path=earlier) == ["1", "1"]
