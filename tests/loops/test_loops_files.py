@@ -13,8 +13,8 @@ from volant.loops.compile import STEPS, compile_loop, task_of
 from volant.loops.diff import changes
 from volant.loops.infer import volant_yaml
 from volant.loops.parse import parse
-from volant.loops.units import byte_count, duration_text, seconds, size_text
 from volant.workflows.plan import plan_workflow
+from volant.yamltext.units import byte_count, duration_text, seconds, size_text
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MINIMAL = "kind: Loop\nname: wine\ndata: {dataset: d, target: y}\n"
@@ -155,10 +155,10 @@ def test_what_it_compiles_to_can_be_planned_and_resolved() -> None:
     plan = plan_workflow(workflow)
     assert plan.order == STEPS
     assert all(plan.needs[step.name] == set(step.needs) for step in workflow.steps)
-    split = plan.inputs("split", {})
+    split = plan.rendered("split", {}).inputs
     assert (split["dataset"], split["table_version"], split["target"]) == ("d", 7, "y")
     outputs = {"split": {"train_path": "t", "task": "regression"}}
-    train = plan.inputs("train", outputs)
+    train = plan.rendered("train", outputs).inputs
     assert (train["code_dir"], train["params"]) == ("code/wine/abc", {})
     for passed in (True, False):
         assert plan.wanted("deploy", {"evaluate": {"passed": passed}}) is passed

@@ -135,11 +135,11 @@ def test_a_search_is_a_step_before_training() -> None:
     plan = plan_workflow(workflow)
     assert plan.order == ("split", "tune", "train", "evaluate", "register", "deploy")
     found: dict[str, Any] = {"split": {"train_path": "t", "task": "classification"}}
-    given = plan.inputs("tune", found)
+    given = plan.rendered("tune", found).inputs
     assert from_plain(TuneSpec, given["tune"]) == loop(TUNE).spec.train.tune
     assert given["params"] == {"epochs": 20, "text": "{{ braces }}"}
     found["tune"] = {"params": {"epochs": 20, "depth": 3}, "search": {"run": "s"}}
-    assert plan.inputs("train", found)["params"] == {"epochs": 20, "depth": 3}
-    assert plan.inputs("train", found)["search"] == {"run": "s"}
+    assert plan.rendered("train", found).inputs["params"] == {"epochs": 20, "depth": 3}
+    assert plan.rendered("train", found).inputs["search"] == {"run": "s"}
     without = compile_loop(loop('  call: "train:fit"\n'), dataset_version=3, table_version=7)
     assert "tune" not in [step.name for step in without.steps]

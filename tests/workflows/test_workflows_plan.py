@@ -32,7 +32,7 @@ def test_data_flow_gives_the_order():
     assert made.needs["gate"] == {"train"}
     assert made.needs["deploy"] == {"gate"}
     assert made.downstream("gate") == {"deploy", "notify"}
-    assert made.inputs("train", {}) == {"seed": 7}
+    assert made.rendered("train", {}).inputs == {"seed": 7}
     assert made.wanted("train", {})
     assert not made.wanted("deploy", {"gate": {"passed": 0}})
 

@@ -310,7 +310,7 @@ def _percents(text: str | None) -> list[float] | None:
 
 
 def _seconds(text: str | None, option: str) -> float | None:
-    from volant.loops.units import DURATION_FORM, seconds
+    from volant.yamltext.units import DURATION_FORM, seconds
 
     if text is None:
         return None
@@ -322,7 +322,7 @@ def _seconds(text: str | None, option: str) -> float | None:
 
 def _replicas(**options: Any) -> dict[str, Any]:
     """The options as the API names them; those left out are left out there too."""
-    from volant.loops.units import SIZE_FORM, byte_count
+    from volant.yamltext.units import SIZE_FORM, byte_count
 
     idle = _seconds(options.pop("idle"), "--idle")
     text = options.pop("memory")

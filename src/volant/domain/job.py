@@ -41,6 +41,9 @@ class Job:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     preemptible: bool = False
+    cwd: Path | None = None  # of a command; `workdir` when absent
+    image: str | None = None  # a container image; none runs it as a process here
+    cpu: float | None = None  # cores
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from volant.domain.workflow import WorkflowSpec
+from volant.domain.workflow import ExtensionBinding, WorkflowSpec
 
 
 class RunStatus(StrEnum):
@@ -31,6 +31,7 @@ class Run:
     """The unchanging facts of a run; its state is the engine's alone.
 
     `queue_key` serialises: two runs with one key never run side by side.
+    `project` and `codeset` name what a registered workflow was started for.
     A retry (`retry_of` is set) takes over the outputs of the steps that succeeded
     there, except `from_step` and what comes after it.
     """
@@ -45,6 +46,9 @@ class Run:
     queue_key: str | None = None
     retry_of: str | None = None
     from_step: str | None = None
+    project: str | None = None
+    codeset: str | None = None
+    started_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class StepState:
     ended_at: datetime | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: Mapping[str, Any] | None = None
+    cached: str | None = None  # the run whose outputs it took over
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,13 @@ class StepRequest:
     attempt: int
     workdir: Path
     loop: str | None = None
+    workflow: str = ""
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepSpecRef:
-    """The parts of a step's spec that its execution needs."""
+    """The parts of a step's spec that its execution needs, expressions resolved."""
 
     name: str
     uses: str | None = None
@@ -94,6 +101,10 @@ class StepSpecRef:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    image: str | None = None
+    cpu: float | None = None
+    outputs: tuple[str, ...] = ()
+    extensions: Mapping[str, ExtensionBinding] = field(default_factory=dict[str, ExtensionBinding])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from volant.durable import sync
 from volant.errors import InvalidInput, ResourceExhausted, Unavailable
-from volant.loops.problems import nearest
+from volant.yamltext.problems import nearest
 
 MAX_BYTES = 64 * 2**20  # unpacked
 MAX_FILES = 5_000

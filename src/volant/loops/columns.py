@@ -7,8 +7,8 @@ from typing import Any
 from yaml.nodes import Node
 
 from volant.domain.contract import ColumnRule, ColumnType, Contract
-from volant.loops.problems import nearest
-from volant.loops.reading import Reading, Section, describe, join, shorten
+from volant.yamltext.problems import nearest
+from volant.yamltext.reading import Reading, Section, describe, join, shorten
 
 MAX_COLUMN_NAME = 500
 _NUMBERS = frozenset({ColumnType.INTEGER, ColumnType.NUMBER})

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from yaml.nodes import Node, ScalarNode, SequenceNode
 
 from volant.domain.loop import LogSpec, ReplicaSpec, RolloutSpec, StickyKey
-from volant.loops.reading import Reading, Section, describe
+from volant.yamltext.reading import Reading, Section, describe
 
 _DAY = 86_400.0
 _MEBIBYTE = 2**20

@@ -22,9 +22,9 @@ from volant.loops import fit
 from volant.loops.compile import compile_loop
 from volant.loops.diff import Change, changes
 from volant.loops.parse import parse
-from volant.loops.problems import nearest
 from volant.ports.clock import Clock, Ids
 from volant.ports.records import DatasetRecords, LoopRecords, TriggerRecords
+from volant.yamltext.problems import nearest
 
 _SOURCE = "volant/loops"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from volant.domain.loop import LoopSpec
-from volant.loops.reading import join
 from volant.loops.render import document_of
+from volant.yamltext.reading import join
 
 _WHOLE = ("train.params", "data.contract.columns")  # each of their keys is one change
 

@@ -6,7 +6,7 @@ from volant.domain.contract import ColumnRule, Contract
 from volant.domain.dataset import Dataset
 from volant.domain.loop import LoopSpec
 from volant.errors import Conflict, InvalidInput
-from volant.loops.problems import nearest
+from volant.yamltext.problems import nearest
 
 
 def check_target(spec: LoopSpec, dataset: Dataset) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from volant.domain.contract import Contract
 from volant.domain.metric import DEFAULT_METRIC, TASK_METRICS
 from volant.loops.render import flow, rule_document, scalar
-from volant.loops.units import duration_text
+from volant.yamltext.units import duration_text
 
 
 def volant_yaml(

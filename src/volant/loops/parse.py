@@ -23,11 +23,11 @@ from volant.errors import InvalidInput
 from volant.loops.columns import contract_of
 from volant.loops.cron import why_not
 from volant.loops.deploy import deploy_of
-from volant.loops.nodes import document
-from volant.loops.problems import Problem, error_of, nearest
-from volant.loops.reading import Reading, Section, describe
 from volant.loops.recipe import recipe_of
 from volant.loops.tune import tune_of
+from volant.yamltext.nodes import document
+from volant.yamltext.problems import Problem, error_of, nearest
+from volant.yamltext.reading import Reading, Section, describe
 
 FILE = "volant.yaml"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
@@ -35,6 +35,7 @@ CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 NAME_FIX = "Use 1 to 63 lower-case letters, digits, - and _, a letter or digit first and last."
 _CALL_FIX = 'Write "module:function", for example "train:fit" for fit in train.py.'
+_INVALID = "loop.invalid"
 _DAY = 86_400.0
 _MEBIBYTE = 2**20
 _TEBIBYTE = 2**40
@@ -80,11 +81,11 @@ def parse(text: str, file: str = FILE) -> LoopSpec:
     """
     root = document(text)
     if isinstance(root, Problem):
-        raise error_of([root], file)
+        raise error_of([root], file, _INVALID)
     reading = Reading()
     spec = _Parse(reading).loop(root)
     if reading.problems or spec is None:
-        raise error_of(reading.problems, file)
+        raise error_of(reading.problems, file, _INVALID)
     return spec
 
 

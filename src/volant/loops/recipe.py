@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from volant.domain.recipe import RECIPES, TASKS, faults
-from volant.loops.problems import nearest
-from volant.loops.reading import Section
+from volant.yamltext.problems import nearest
+from volant.yamltext.reading import Section
 
 
 def recipe_of(train: Section, params: Mapping[str, Any], task: str | None) -> str | None:

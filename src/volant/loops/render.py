@@ -16,9 +16,9 @@ from volant.domain.loop import (
     TrainSpec,
     TriggerSpec,
 )
-from volant.loops.nodes import core_tag
 from volant.loops.tune import tune_document
-from volant.loops.units import duration_text, size_text
+from volant.yamltext.nodes import core_tag
+from volant.yamltext.units import duration_text, size_text
 
 # Words that YAML 1.1 readers (editors, other tools) take for something else than text.
 _ELSEWHERE = re.compile(r"(?i)y|n|yes|no|on|off|[-+]?[0-9].*|=|<<")

@@ -9,8 +9,8 @@ from yaml.nodes import Node, ScalarNode
 
 from volant.domain.loop import SearchRange, TuneSpec
 from volant.domain.metric import GREATER_IS_BETTER
-from volant.loops.problems import nearest
-from volant.loops.reading import Reading, Section, describe
+from volant.yamltext.problems import nearest
+from volant.yamltext.reading import Reading, Section, describe
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("median", "hyperband", "asha", "none")

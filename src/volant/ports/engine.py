@@ -45,8 +45,15 @@ class Plan(Protocol):
         """Whether the step's `when` holds, given the outputs of what it needs."""
         ...
 
-    def inputs(self, step: str, outputs: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Its inputs with expressions resolved. Raises `InvalidInput`."""
+    def items(self, step: str, outputs: Mapping[str, Mapping[str, Any]]) -> Sequence[Any] | None:
+        """The elements of its `foreach`; None without one. Raises `InvalidInput`."""
+        ...
+
+    def rendered(
+        self, step: str, outputs: Mapping[str, Mapping[str, Any]], item: Any = None
+    ) -> StepSpec:
+        """The step with the expressions in its inputs, image, environment, command and
+        extensions' requirements resolved. Raises `InvalidInput`."""
         ...
 
     def downstream(self, step: str) -> frozenset[str]:

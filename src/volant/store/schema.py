@@ -130,7 +130,12 @@ runs = sa.Table(
     _maybe("queue_key"),
     _maybe("retry_of"),
     _maybe("from_step"),
+    _maybe("project"),
+    _maybe("codeset"),
+    _maybe("started_by"),
+    _maybe("workflow_name"),
     sa.Index(None, "loop", "seq"),
+    sa.Index(None, "workflow_name", "seq"),
 )
 
 events = sa.Table(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from volant.domain.workflow import StepSpec, WorkflowSpec
@@ -42,14 +42,22 @@ class WorkflowPlan:
         scope = Scope(self.workflow.inputs, outputs)
         return bool(evaluate(parse_condition(when, f"steps.{step}.when"), scope))
 
-    def inputs(self, step: str, outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The step's inputs with every expression resolved.
+    def items(self, step: str, outputs: Mapping[str, Mapping[str, Any]]) -> Sequence[Any] | None:
+        """The elements of the step's `foreach`; None without one."""
+        return None
+
+    def rendered(
+        self, step: str, outputs: Mapping[str, Mapping[str, Any]], item: Any = None
+    ) -> StepSpec:
+        """The step with every expression resolved.
 
         Raises `InvalidInput` when an output that is referred to isn't there.
         """
         scope = Scope(self.workflow.inputs, outputs)
-        given = self.steps[step].inputs
-        return {key: render(given[key], scope, f"steps.{step}.inputs.{key}") for key in given}
+        spec = self.steps[step]
+        given = spec.inputs
+        inputs = {key: render(given[key], scope, f"steps.{step}.inputs.{key}") for key in given}
+        return replace(spec, inputs=inputs)
 
     def downstream(self, step: str) -> frozenset[str]:
         """Every step that needs `step`, directly or not."""

@@ -99,11 +99,11 @@ class StepWorker:
             run, plan = self.load(run_id)
             if not plan.wanted(step, task["outputs"]):
                 return Outcome(RunStatus.SKIPPED, began, now_ms()).to_dict()
-            inputs = plan.inputs(step, task["outputs"])
+            spec = plan.rendered(step, task["outputs"])
         except VolantError as error:
             outcome = Outcome(RunStatus.FAILED, began, now_ms(), error=plain_error(error))
             return outcome.to_dict()
-        return self._perform_and_commit(run, plan.steps[step], inputs).to_dict()
+        return self._perform_and_commit(run, spec).to_dict()
 
     def _check_wanted(self, run_id: str, step: str) -> None:
         """No effect of a cancelled run is stored. A cancellation in the moment before this
@@ -115,12 +115,12 @@ class StepWorker:
             return
         raise DBOSWorkflowCancelledError(f"Run {run_id} is cancelled.")
 
-    def _perform_and_commit(self, run: Run, spec: StepSpec, inputs: Mapping[str, Any]) -> Outcome:
+    def _perform_and_commit(self, run: Run, spec: StepSpec) -> Outcome:
         failures = losses = lost = attempt = 0
         started = 0
         while True:
             attempt += 1
-            request = self._request(run, spec, inputs, attempt)
+            request = self._request(run, spec, attempt)
             record = DBOS.run_step({"name": f"perform:{attempt}"}, self._attempt, request)
             started = started or record["started"]
             error = record.get("error")
@@ -144,9 +144,7 @@ class StepWorker:
                 return Outcome(RunStatus.FAILED, started, record["ended"], attempt, error=error)
             self.registry.pause(run.id, record["ended"] / 1000 + delay)
 
-    def _request(
-        self, run: Run, spec: StepSpec, inputs: Mapping[str, Any], attempt: int
-    ) -> StepRequest:
+    def _request(self, run: Run, spec: StepSpec, attempt: int) -> StepRequest:
         reference = StepSpecRef(
             name=spec.name,
             uses=spec.uses,
@@ -155,9 +153,21 @@ class StepWorker:
             timeout_s=spec.timeout_s,
             memory_bytes=spec.memory_bytes,
             env=spec.env,
+            image=spec.image,
+            cpu=spec.cpu,
+            outputs=spec.outputs,
+            extensions=spec.extensions,
         )
-        workdir = self.runs_dir / run.id / spec.name
-        return StepRequest(run.id, reference, inputs, attempt, workdir, run.loop)
+        return StepRequest(
+            run_id=run.id,
+            step=reference,
+            inputs=spec.inputs,
+            attempt=attempt,
+            workdir=self.runs_dir / run.id / spec.name,
+            loop=run.loop,
+            workflow=run.workflow.name,
+            project=run.project,
+        )
 
     def _attempt(self, request: StepRequest) -> dict[str, Any]:
         """One attempt; its outcome, good or bad, becomes a durable record."""

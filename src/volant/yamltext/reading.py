@@ -9,8 +9,8 @@ from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from volant.loops.problems import Problem, nearest
-from volant.loops.units import (
+from volant.yamltext.problems import Problem, nearest
+from volant.yamltext.units import (
     DURATION_FORM,
     SIZE_FORM,
     byte_count,

@@ -1,4 +1,4 @@
-"""What is wrong with a volant.yaml, and the one error that tells all of it."""
+"""What is wrong with a manifest, and the one error that tells all of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Problem:
     fix: str
 
 
-def error_of(problems: Sequence[Problem], file: str) -> InvalidInput:
+def error_of(problems: Sequence[Problem], file: str, code: str) -> InvalidInput:
     """One error for all of `problems` (at least one), in the order of the file."""
     ordered = sorted(problems, key=lambda p: (p.line, p.column))
     first = ordered[0]
@@ -34,12 +34,12 @@ def error_of(problems: Sequence[Problem], file: str) -> InvalidInput:
     }
     if len(ordered) == 1:
         what = f"{file}:{first.line}:{first.column}: {first.what}"
-        return InvalidInput(what, first.fix, code="loop.invalid", details=details)
+        return InvalidInput(what, first.fix, code=code, details=details)
     lines = [f"  {file}:{p.line}:{p.column}: {p.what} {p.fix}" for p in ordered]
     return InvalidInput(
         "\n".join([f"{file} has {len(ordered)} problems:", *lines]),
         "Correct each where it stands, then try again.",
-        code="loop.invalid",
+        code=code,
         details=details,
     )
 

@@ -1,8 +1,8 @@
-"""volant.yaml's text as a graph of nodes that know their line and column.
+"""A manifest's text as a graph of nodes that know their line and column.
 
 Scalars follow YAML 1.2's core schema, not PyYAML's 1.1: `no` and `on` are text,
 `1:30` is text, `1e-3` is a number. Anchors, aliases and tags are refused: nothing in
-a loop needs them, and without them a small file can't unfold into a huge one.
+a manifest needs them, and without them a small file can't unfold into a huge one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from yaml.reader import Reader, ReaderError
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from volant.loops.problems import Problem
+from volant.yamltext.problems import Problem
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40
