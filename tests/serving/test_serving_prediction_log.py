@@ -72,6 +72,31 @@ def test_a_batch_comes_back_as_it_went(tmp_path):
     assert (second.status, second.outputs) == (400, ())
 
 
+MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
+FEEDS = {
+    "one each column": [np.full(4, k, np.float32) for k in range(30)],
+    "columns of a matrix": list(MATRIX.T),
+    "of the same size, not the same type": [MATRIX[:, 0], np.arange(4, dtype=np.int32)],
+    "of the same size, not the same shape": [np.zeros((2, 2)), np.zeros(4)],
+    "texts": [np.array(["a", "b"], dtype=object), np.array(["c", "d"], dtype=object)],
+    "one": [MATRIX],
+    "no rows": [np.zeros(0), np.zeros(0)],
+}
+
+
+@pytest.mark.parametrize("name", FEEDS)
+def test_feeds_come_back_as_they_went(tmp_path, name):
+    feeds = FEEDS[name]
+    log = log_in(tmp_path)
+    log.answered([fresh(4)], feeds, [MATRIX])
+    log.close()
+    (batch,) = batches(tmp_path)
+    assert [each.dtype for each in batch.feeds] == [each.dtype for each in feeds]
+    for found, given in zip(batch.feeds, feeds, strict=True):
+        np.testing.assert_array_equal(found, given)
+    np.testing.assert_array_equal(batch.outputs[0], MATRIX)
+
+
 def test_what_was_being_written_at_the_end_is_left_out(tmp_path):
     log = log_in(tmp_path)
     for number in range(3):

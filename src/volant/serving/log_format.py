@@ -18,7 +18,7 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -32,6 +32,7 @@ _HEAD = struct.Struct("<BBBBIId")
 _NAMED = struct.Struct("<BxH")  # kind, number of the caller
 _ARRAY = struct.Struct("<4sBxxxI")  # NumPy's dtype, dimensions, bytes
 _ROWS, _IDS, _FAILED = 1, 2, 4  # flags: what isn't as usual
+_ALIKE = 8  # all feeds are of one type and shape: it is told once, before their values
 _TEXTS = b"json"
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -95,12 +96,37 @@ def batch_payload(  # noqa: PLR0917 - in the order they lie there; hot
     if status != 200:
         flags |= _FAILED
         parts.append(status.to_bytes(2, "little"))
-    for each in feeds:
-        _pack(each, parts)
+    if (body := _alike(feeds)) is not None:
+        flags |= _ALIKE
+        first = feeds[0]
+        parts += (_shape(first.dtype.str.encode(), first, first.nbytes), body)
+    else:
+        for each in feeds:
+            _pack(each, parts)
     for each in outputs:
         _pack(each, parts)
     parts[0] = _HEAD.pack(_BATCH, flags, len(feeds), len(outputs), count, total, time)
     return b"".join(parts)
+
+
+def _alike(feeds: Sequence[Array]) -> bytes | None:
+    """The values of all feeds, if they are numbers of one type and shape. A model has a
+    feed for each column, and one by one thirty of them take longer than the prediction."""
+    if len(feeds) < 2 or feeds[0].dtype.hasobject:
+        return None
+    count, first = len(feeds), feeds[0]
+    if [each.dtype for each in feeds].count(first.dtype) < count:
+        return None
+    if [each.shape for each in feeds].count(first.shape) < count:
+        return None
+    try:
+        return b"".join(cast("Sequence[bytes]", feeds))  # an array is a buffer
+    except TypeError:  # columns of a matrix don't lie in one piece
+        return b"".join([each.tobytes() for each in feeds])
+
+
+def _shape(kind: bytes, values: Array, size: int) -> bytes:
+    return _ARRAY.pack(kind, values.ndim, size) + array("I", values.shape).tobytes()
 
 
 def _pack(values: Array, parts: list[bytes]) -> None:
@@ -110,9 +136,7 @@ def _pack(values: Array, parts: list[bytes]) -> None:
     else:
         kind = values.dtype.str.encode()
         body = values.tobytes()
-    parts.append(_ARRAY.pack(kind, values.ndim, len(body)))
-    parts.append(array("I", values.shape).tobytes())
-    parts.append(body)
+    parts += (_shape(kind, values, len(body)), body)
 
 
 def _not_text(value: Any) -> Any:
@@ -172,7 +196,7 @@ def _batch(payload: memoryview, callers: Mapping[int, str]) -> Batch:
     if flags & _IDS:
         ids = orjson.loads(reader.take(int.from_bytes(reader.take(4), "little")))
     status = int.from_bytes(reader.take(2), "little") if flags & _FAILED else 200
-    arrays = [reader.array() for _ in range(feeds + outputs)]
+    given = reader.alike(feeds) if flags & _ALIKE else [reader.array() for _ in range(feeds)]
     return Batch(
         time=time,
         latencies=latencies,
@@ -180,8 +204,8 @@ def _batch(payload: memoryview, callers: Mapping[int, str]) -> Batch:
         rows=rows,
         ids=ids,
         status=status,
-        feeds=tuple(arrays[:feeds]),
-        outputs=tuple(arrays[feeds:]),
+        feeds=tuple(given),
+        outputs=tuple(reader.array() for _ in range(outputs)),
     )
 
 
@@ -199,14 +223,24 @@ class _Reader:
         dtype = np.dtype(kind)
         return np.frombuffer(self.take(dtype.itemsize * count), dtype).tolist()
 
-    def array(self) -> Array:
+    def shape(self) -> tuple[bytes, int, list[int]]:
         kind, dimensions, size = _ARRAY.unpack(self.take(_ARRAY.size))
-        shape = self.numbers("<u4", dimensions)
+        return kind, size, self.numbers("<u4", dimensions)
+
+    def alike(self, count: int) -> list[Array]:
+        kind, size, shape = self.shape()
+        return [_numbers(kind, self.take(size), shape) for _ in range(count)]
+
+    def array(self) -> Array:
+        kind, size, shape = self.shape()
         body = self.take(size)
         if kind == _TEXTS:
-            values = np.empty(0, dtype=object)
             found = orjson.loads(body)
             values = np.empty(len(found), dtype=object)
             values[:] = found
             return values.reshape(shape)
-        return np.frombuffer(body, np.dtype(kind.rstrip(b"\0").decode())).reshape(shape)
+        return _numbers(kind, body, shape)
+
+
+def _numbers(kind: bytes, body: bytes, shape: Sequence[int]) -> Array:
+    return np.frombuffer(body, np.dtype(kind.rstrip(b"\0").decode())).reshape(shape)
