@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # The product's own telemetry is nothing; its libraries' is switched off.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-fast test-slow test-services test-clients check bench bench-serving fmt docs lock clean
+.PHONY: help demo test test-fast test-slow test-services test-clients check bench bench-serving bench-tracking bench-workflows fmt docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench-serving: $(VENV)/.stamp-dev ## serve beside other model servers, each in a
 
 bench-tracking: $(VENV)/.stamp-dev ## the same MLflow client against Volant and mlflow server
 	$(BIN)/python -m benchmarks.tracking
+
+bench-workflows: $(VENV)/.stamp-dev ## ten steps beside other workflow engines, each in an environment of its own
+	$(BIN)/python -m benchmarks.workflows
 
 fmt: $(VENV)/.stamp-dev ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -41,6 +41,18 @@ _ROOMS = (
     "runs",
     "tracking",
 )
+_BENCH = (
+    "applications",
+    "assignments",
+    "codesets",
+    "extensions",
+    "mirrors",
+    "outside",
+    "projects",
+    "retention",
+    "runnables",
+    "workflows",
+)
 
 
 def cli_page() -> str:
@@ -163,7 +175,8 @@ def api_page() -> str:
     from volant.web.api.problems import KINDS
 
     # Only the routes' declarations are read: no verb is called.
-    platform: Any = SimpleNamespace(**dict.fromkeys(_ROOMS))
+    rooms = dict.fromkeys(_ROOMS)
+    platform: Any = SimpleNamespace(**rooms, workbench=SimpleNamespace(**dict.fromkeys(_BENCH)))
     app = create_app(platform)
     schema = app.openapi()
     by_tag: dict[str, list[str]] = {}

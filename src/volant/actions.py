@@ -187,6 +187,68 @@ def build_environment(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     return {"folder": str(folder)}
 
 
+def prepare_environment(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Lock and install what a codeset wants, once for each content.
+
+    Inputs: folder, environments, strict, fresh, pip_first, notes. Outputs: key, source,
+    warnings, packages, cached.
+    """
+    from volant.adapters.local.locking import Asked, prepare
+    from volant.training.environment_files import wanted_of
+
+    def say(text: str) -> None:
+        print(text, flush=True)  # noqa: T201 - stdout is the step's log
+
+    for note in inputs["notes"]:
+        say(note)
+    wanted = wanted_of(Path(inputs["folder"]), pip_first=inputs["pip_first"])
+    lock, known = prepare(
+        Path(inputs["environments"]),
+        Asked(wanted.python, wanted.lines, wanted.conda, wanted.changes),
+        strict=inputs["strict"],
+        tell=say,
+        fresh=inputs["fresh"],
+    )
+    for change in lock.changes:
+        say(f"warning: {change}")
+    if inputs["verbose"]:
+        say("\n".join(lock.lines))
+    say(f"{wanted.source}: {len(lock.lines)} packages, {'here already' if known else 'built'}")
+    return {
+        "key": lock.key,
+        "source": wanted.source,
+        "warnings": list(lock.changes),
+        "packages": len(lock.lines),
+        "cached": known,
+    }
+
+
+def call(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Call a function of a codeset; its name is in the environment."""
+    import os
+    import sys
+
+    from volant.adapters.local.callee import FUNCTION
+    from volant.adapters.local.callee import call as called
+    from volant.errors import InvalidInput
+
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    name = os.environ[FUNCTION]
+    try:
+        return called(name, inputs["inputs"], inputs["codesets"])
+    except (LookupError, ModuleNotFoundError) as error:
+        module = name.partition(":")[0]
+        mine = isinstance(error, LookupError) and str(error).startswith(name)
+        if not mine and getattr(error, "name", None) not in (module, module.partition(".")[0]):
+            raise
+        raise InvalidInput(
+            f"{name!r} isn't in the codeset: {error}.",
+            "Write module:function, with the module at the codeset's root.",
+            code="step.call",
+        ) from error
+
+
 def prove_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     """Open an uploaded model, try it on rows, and make the folder that replicas serve."""
     from volant.formats.prove import Tools, prove

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8400, ge=0, le=65535)
     database_url: str | None = None  # postgresql+psycopg://…; None: SQLite under home
     insecure: bool = False
+    secret_key: SecretStr | None = None  # seals credentials; None: a file under home
+    secret_key_old: SecretStr | None = None  # the one before, until `extension rekey` has run
     workers: int = Field(default=2, ge=1, le=256)  # steps that run side by side
     zygote_idle_s: float = Field(default=60.0, gt=0)
     compact_s: float = Field(default=60.0, gt=0)  # how often logged predictions become a version
@@ -27,8 +29,10 @@ class Settings(BaseSettings):
     spot_every_s: float | None = Field(default=None, gt=0)  # simulate preemptions, mean time
     spot_seed: int = 0
     keep_versions: int | None = Field(default=None, ge=2)  # of each model; None: all
+    codeset_bytes: int = Field(default=2_000_000_000, gt=0)  # of each repository, on the disk
     tables: str = "delta"
     artifacts: str = "local"
     compute: str = "local"
+    container_engine: str | None = None  # for steps with an image; None: podman, else docker
     engine: str = "dbos"
     replicas: str = "local"

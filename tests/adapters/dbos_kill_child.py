@@ -1,9 +1,9 @@
 """A process to kill: forks, on command, a child that opens an engine and does two runs.
 
-Reads JSON lines `{"home", "kill", "after_s", "shared"}` and answers each with the child's
-exit code: 0 when the runs ended, -9 when it was killed. `kill` names the point where the
-child kills itself; `after_s` is when the parent kills it; `shared` is the database of
-several workers and this one's name.
+Reads JSON lines `{"home", "kill", "after_s", "shared", "workflow", "arm"}` and answers each
+with the child's exit code: 0 when the runs ended, -9 when it was killed. `kill` names the
+point where the child kills itself; `after_s` is when the parent kills it; `shared` is the
+database of several workers and this one's name; `arm` is a point of volant.faults.
 """
 
 import json
@@ -17,8 +17,10 @@ from pathlib import Path
 
 from volant.adapters.dbos_engine.engine import DbosEngine
 from volant.domain.run import TERMINAL, Run
+from volant.domain.step_key import step_key
 from volant.domain.workflow import StepSpec, WorkflowSpec
 from volant.errors import StepFailed
+from volant.ports.step_cache import CachedStep
 from volant.workflows.plan import plan_workflow
 
 WORKFLOW = WorkflowSpec(
@@ -42,10 +44,29 @@ WORKFLOW = WorkflowSpec(
         StepSpec("last", uses="x", inputs={"n": "{{ steps.join.outputs.n }}"}),
     ),
 )
-RUNS = {
-    name: Run(name, WORKFLOW, datetime(2030, 1, 1, second=index, tzinfo=UTC), queue_key="k")
-    for index, name in enumerate(("run-1", "run-2"))
-}
+FAN = WorkflowSpec(
+    "fan",
+    (
+        StepSpec("first", uses="x", inputs={"n": 1}, cache=True),
+        StepSpec(
+            "each",
+            uses="y",
+            foreach="[2, 3, 4, 5, 6]",
+            inputs={"n": "{{ steps.first.outputs.n }}{{ item }}"},
+        ),
+        StepSpec("last", uses="z", inputs={"n": "{{ steps.each.outputs.n }}"}),
+    ),
+)
+
+
+def runs_of(workflow):
+    return {
+        name: Run(name, workflow, datetime(2030, 1, 1, second=index, tzinfo=UTC), queue_key="k")
+        for index, name in enumerate(("run-1", "run-2"))
+    }
+
+
+RUNS = {None: runs_of(WORKFLOW), "fan": runs_of(FAN)}
 
 
 def die():
@@ -65,6 +86,7 @@ class Effects:
                 "CREATE TABLE IF NOT EXISTS effects"
                 " (id INTEGER PRIMARY KEY, run, step, n, UNIQUE (run, step))"
             )
+            db.execute("CREATE TABLE IF NOT EXISTS kept (key PRIMARY KEY, outputs, run, step)")
 
     def open(self):
         db = sqlite3.connect(self.path, timeout=30)
@@ -97,13 +119,34 @@ class Effects:
             key = (request.run_id, request.step.name)
             db.execute(
                 "INSERT OR IGNORE INTO effects (run, step, n) VALUES (?, ?, ?)",
-                (*key, outputs["n"]),
+                (*key, json.dumps(outputs["n"])),
             )
         self.at(f"in commit {request.run_id} {request.step.name}")
         with self.open() as db:
             query = "SELECT id FROM effects WHERE run = ? AND step = ?"
             (effect,) = db.execute(query, key).fetchone()
         return {**outputs, "effect": effect}
+
+
+class Kept:
+    """`Reuse` beside the effects."""
+
+    def __init__(self, effects):
+        self.effects = effects
+
+    def key(self, request):
+        return step_key(request, "", lambda project, name, version: version)
+
+    def find(self, key, request):
+        with self.effects.open() as db:
+            row = db.execute("SELECT * FROM kept WHERE key = ?", (key,)).fetchone()
+        now = datetime.now(UTC)
+        return row and CachedStep(row[0], json.loads(row[1]), row[2], row[3], now, now)
+
+    def keep(self, key, request, outputs, *, anew):
+        row = (key, json.dumps(outputs), request.run_id, request.step.name)
+        with self.effects.open() as db:
+            db.execute("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?)", row)
 
 
 class KillingPlan:
@@ -124,24 +167,26 @@ class KillingPlan:
         return getattr(self.plan, name)
 
 
-def run_all(home, kill, database=None, worker=None):
+def run_all(home, kill, workflow, database=None, worker=None):
     effects = Effects(home, kill)
+    runs = RUNS[workflow]
     beats = {"executor_id": worker, "heartbeat_s": 0.1, "dead_after_s": 1.0} if worker else {}
     engine = DbosEngine(
         database or f"sqlite:///{home}/runs.db",
         effects,
         home,
-        RUNS.__getitem__,
+        runs.__getitem__,
         lambda workflow: KillingPlan(plan_workflow(workflow), effects),
+        reuse=Kept(effects) if workflow else None,
         **beats,
     )
     engine.launch()
-    for run in RUNS.values():
+    for run in runs.values():
         engine.start(run)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        states = engine.states(list(RUNS))
-        if len(states) == len(RUNS) and all(s.status in TERMINAL for s in states.values()):
+        states = engine.states(list(runs))
+        if len(states) == len(runs) and all(s.status in TERMINAL for s in states.values()):
             report = {
                 run: {step.name: [step.status, dict(step.outputs)] for step in state.steps}
                 for run, state in states.items()
@@ -160,8 +205,12 @@ def main():
         if child == 0:
             os.dup2(2, 1)  # nothing but answers on stdout
             code = 2
+            if order.get("arm"):
+                os.environ["VOLANT_CRASH_AT"] = order["arm"]
+                os.environ["VOLANT_CRASH_ONCE"] = f"{order['home']}/crashed"
+            where, kill, flow = Path(order["home"]), order["kill"], order.get("workflow")
             try:
-                code = run_all(Path(order["home"]), order["kill"], *order.get("shared", ()))
+                code = run_all(where, kill, flow, *order.get("shared", ()))
             finally:
                 os._exit(code)
         if order["after_s"] is not None:

@@ -3,11 +3,13 @@
 import pytest
 
 from volant.adapters.dbos_engine.engine import DbosEngine
+from volant.testing.engine_cache_contract import CacheContract
 from volant.testing.engine_contract import EngineContract
+from volant.testing.engine_foreach_contract import ForeachContract
 from volant.workflows.plan import plan_workflow
 
 
-class TestDbosEngineOnSqlite(EngineContract):
+class TestDbosEngineOnSqlite(EngineContract, ForeachContract, CacheContract):
     @pytest.fixture
     def open_engine(self, tmp_path):
         engines = []

@@ -358,3 +358,55 @@ def test_work_goes_on_once_the_database_takes_writes_again(launch, runs, tmp_pat
     assert await_state(engine, "run-2").status is RunStatus.SUCCEEDED
     engine.close()
     database.dispose()
+
+
+def test_threads_take_turns_at_writing(tmp_path):
+    """Each transaction reads, waits and writes: without turns most would find the file locked,
+    whose waiting is turned off here."""
+    database = open_database(f"sqlite:///{tmp_path}/turns.db")
+    with database.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE counts (n INTEGER)"))
+        connection.execute(sa.text("INSERT INTO counts VALUES (0)"))
+
+    def add():
+        for turn in range(20):
+            with database.connect() as connection:
+                connection.exec_driver_sql("PRAGMA busy_timeout=0")
+                connection.execute(sa.text("UPDATE counts SET n = n + 1"))
+                time.sleep(0.001)
+                # What is rolled back, or only given back, leaves its turn too.
+                (connection.commit, connection.rollback, lambda: None)[turn % 3]()
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    with database.connect() as connection:
+        assert connection.execute(sa.text("SELECT n FROM counts")).scalar() == 8 * 7
+    database.dispose()
+
+
+def test_a_long_list_repeats_nothing_of_it_for_each_element(launch, runs, tmp_path):
+    engine = launch(ScriptedExecutor(a=lambda request: {"items": ["x" * 1000] * 60}))
+    each = step("each", foreach="{{ steps.a.outputs.items }}", inputs={"x": "{{ item }}"})
+    engine.start(runs.make("run-1", step("a"), each))
+    found = by_name(await_state(engine, "run-1"))["each"]
+    assert found.outputs == {"x": ["x" * 1000] * 60}
+    engine.close()
+    with sqlite3.connect(tmp_path / "runs.db") as db:
+        query = "SELECT max(length(inputs)) FROM workflow_input WHERE workflow_uuid LIKE ?"
+        assert db.execute(query, ("run-1:each/%",)).fetchone()[0] < 1000
+
+
+def test_a_forgotten_run_leaves_no_rows(launch, runs, tmp_path):
+    engine = launch(ScriptedExecutor())
+    for name in ("run-1", "run-2"):
+        engine.start(runs.make(name, step("a"), step("each", foreach="[1, 2]")))
+        await_state(engine, name)
+    engine.forget(["run-1", "run-2"])
+    engine.close()
+    with sqlite3.connect(tmp_path / "runs.db") as db:
+        for table in ("workflow_status", "workflow_input", "workflow_output", "operation_outputs"):
+            query = f"SELECT count(*) FROM {table} WHERE workflow_uuid LIKE 'run-%'"
+            assert db.execute(query).fetchone() == (0,), table

@@ -33,8 +33,8 @@ def children():
         text=True,
     ) as process:
 
-        def run(home, kill=None, after_s=None, shared=()):
-            order = {"home": str(home), "kill": kill, "after_s": after_s, "shared": shared}
+        def run(home, kill=None, after_s=None, shared=(), **more):
+            order = {"home": str(home), "kill": kill, "after_s": after_s, "shared": shared, **more}
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
             return int(process.stdout.readline())
@@ -105,6 +105,58 @@ def test_killed_in_the_loop_of_a_run(children, tmp_path, asked):
     check(tmp_path)
 
 
+ELEMENTS = [f"each/{index}" for index in range(5)]
+
+
+def check_fan(home, seed=None):
+    """As `check`, for the workflow with `foreach`, whose second run takes a step over."""
+    report = json.loads((home / "states.json").read_text())
+    with sqlite3.connect(home / "effects.db") as db:
+        effects = db.execute("SELECT run, step FROM effects").fetchall()
+        calls = Counter(db.execute("SELECT run, step, what FROM calls").fetchall())
+        kept = db.execute("SELECT run, step FROM kept").fetchall()
+    wanted = {(run, step) for run in ("run-1", "run-2") for step in [*ELEMENTS, "last"]}
+    assert len(effects) == len(set(effects)), seed
+    assert set(effects) == {*wanted, ("run-1", "first")}, seed
+    assert kept == [("run-1", "first")], seed
+    for steps in report.values():
+        assert [status for status, _ in steps.values()] == ["succeeded"] * 3, seed
+        assert steps["each"][1]["n"] == ["12", "13", "14", "15", "16"], seed
+        assert steps["last"][1]["n"] == ["12", "13", "14", "15", "16"], seed
+    return calls
+
+
+def test_without_a_kill_each_element_is_done_once(children, tmp_path):
+    assert children(tmp_path, workflow="fan") == 0
+    assert set(check_fan(tmp_path).values()) == {1}
+
+
+@mostly_slow("step", "each/2", "each/0", "each/4", "last")
+def test_killed_in_an_element_only_what_was_at_work_is_done_again(children, tmp_path, step):
+    assert children(tmp_path, f"perform run-1 {step}", workflow="fan") == -9
+    assert children(tmp_path, workflow="fan") == 0
+    calls = check_fan(tmp_path)
+    performed = [calls["run-1", name, "perform"] for name in ELEMENTS]
+    assert calls["run-1", step, "perform"] == 2
+    assert sum(performed) <= 5 + 4  # no more than the slots were at work
+    assert calls["run-1", "first", "perform"] == 1
+
+
+@mostly_slow("moment", "in", "before")
+def test_killed_around_an_elements_commit_its_effect_is_there_once(children, tmp_path, moment):
+    assert children(tmp_path, f"{moment} commit run-1 each/3", workflow="fan") == -9
+    assert children(tmp_path, workflow="fan") == 0
+    assert check_fan(tmp_path)["run-1", "each/3", "perform"] == 1
+
+
+@mostly_slow("point", "cache.committed", "foreach.begun", "foreach.ended", "cache.stored")
+def test_killed_beside_the_work(children, tmp_path, point):
+    assert children(tmp_path, workflow="fan", arm=point) == -9
+    assert children(tmp_path, workflow="fan", arm=point) == 0
+    calls = check_fan(tmp_path)
+    assert {calls["run-1", name, "perform"] for name in [*ELEMENTS, "first"]} == {1}
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
 def shared_database(request, tmp_path):
     if request.param == "sqlite":
@@ -138,3 +190,17 @@ def test_killed_at_random_times(children, tmp_path_factory, record_property):
                 break
         assert children(home) == 0, f"VOLANT_CHAOS_SEED={seed} turn {turn}"
         check(home, f"VOLANT_CHAOS_SEED={seed} turn {turn}")
+
+
+@pytest.mark.slow
+def test_a_fan_out_killed_at_random_times(children, tmp_path_factory, record_property):
+    seed = int(os.environ.get("VOLANT_CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+    record_property("seed", seed)
+    dice = random.Random(seed)
+    for turn in range(15):
+        home = tmp_path_factory.mktemp(f"fan{turn}")
+        for _ in range(dice.randint(1, 3)):
+            if children(home, after_s=dice.uniform(0.0, 0.6), workflow="fan") == 0:
+                break
+        assert children(home, workflow="fan") == 0, f"VOLANT_CHAOS_SEED={seed} turn {turn}"
+        check_fan(home, f"VOLANT_CHAOS_SEED={seed} turn {turn}")

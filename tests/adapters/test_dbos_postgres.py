@@ -3,7 +3,9 @@
 import pytest
 
 from volant.adapters.dbos_engine.engine import DbosEngine
+from volant.testing.engine_cache_contract import CacheContract
 from volant.testing.engine_contract import EngineContract
+from volant.testing.engine_foreach_contract import ForeachContract
 from volant.testing.postgres import find_postgres, postgres_server
 from volant.workflows.plan import plan_workflow
 
@@ -18,7 +20,7 @@ def server():
         yield running
 
 
-class TestDbosEngineOnPostgres(EngineContract):
+class TestDbosEngineOnPostgres(EngineContract, ForeachContract, CacheContract):
     @pytest.fixture
     def open_engine(self, server, tmp_path):
         engines = []

@@ -61,3 +61,15 @@ def test_full_disk_doesnt_end_the_job(tmp_path) -> None:
     log.feed("stderr", b"one\ntwo\n")
     assert list(log.tail) == ["one", "two"]
     log.close()
+
+
+def test_what_is_masked_is_never_written(tmp_path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = JobLog(path, SystemClock(), mask=("hunter2-and-more", "hunter2"))
+    log.feed("stdout", b"dsn pg://u:hun")
+    log.feed("stdout", b"ter2@h\nhunter2-and-more")
+    log.note("no luck with hunter2")
+    log.close()
+    rows = [json.loads(line)["text"] for line in path.read_text().splitlines()]
+    assert rows == ["dsn pg://u:***@h", "no luck with ***", "***"]
+    assert list(log.tail) == rows

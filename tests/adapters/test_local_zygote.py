@@ -412,7 +412,7 @@ def test_chaos(make, tmp_path):
         thread.join(30)
         assert not thread.is_alive()
     assert set(results) <= {JobStatus.SUCCEEDED, JobStatus.LOST}
-    assert not compute._running
+    assert not compute._running._jobs
     for entry, command in (("replicas:nap", None), (None, "true")):
         job = Job(
             "last", "s", "r", 1, tmp_path / "w", tmp_path / "w" / "log",

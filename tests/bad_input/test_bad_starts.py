@@ -134,7 +134,7 @@ def test_a_platform_that_is_not_there(homes):
 @pytest.mark.timeout(240)
 def test_a_stop_in_the_middle_of_a_run_loses_nothing(homes):
     platform = homes().start()
-    platform.apply(loop_file("people", train="automl: {budget: 3s, seed: 1}"))
+    platform.apply(loop_file("people", train="automl: {budget: 6s, seed: 1}"))
     push = platform.pushed("people", write_csv(platform.folder / "a.csv", table(80, 1)))
 
     def run():

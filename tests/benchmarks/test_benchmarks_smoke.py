@@ -79,3 +79,34 @@ def test_benchmarks_rows_are_the_same_every_time(tmp_path: Path):
     first = rows.write(tmp_path / "a.csv", 1, 5).read_text()
     assert rows.write(tmp_path / "b.csv", 1, 5).read_text() == first
     assert rows.write(tmp_path / "c.csv", 2, 5).read_text() != first
+
+
+def test_benchmarks_workflows_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PEER_ISOLATED", "1")
+    from benchmarks.workflows.ours import WIDTH, Bench
+
+    bench = Bench(tmp_path)
+    bench.open()
+    try:
+        for shape in ("chain", "fan", "fan"):
+            bench.run(shape, cached=True)
+        state = bench.engine.states(["bench-2"])["bench-2"]
+    finally:
+        bench.close()
+    # The chain's steps are the same, but of another workflow.
+    assert [step.cached for step in state.steps] == ["bench-1"] * WIDTH
+
+
+def test_benchmarks_workflows_table_and_goals():
+    from benchmarks.workflows.__main__ import goals, table
+
+    figures = {
+        ("volant", "chain", "warm"): [0.1, 0.1, 9.0],
+        ("volant", "chain", "cached"): [0.2],
+        ("volant, in process", "chain", "warm"): [0.04],
+        ("metaflow", "chain", "warm"): [1.5],
+    }
+    text = table(figures, {"volant": 0.01, "metaflow": 0.01}, ["volant", "metaflow"])
+    assert [line.split()[-1] for line in text.splitlines()[1:]] == ["10.0", "20.0", "150.0"]
+    met = [good for _, _, good in goals(figures, ["metaflow", "dagster"])]
+    assert met == [True, True, False, True]

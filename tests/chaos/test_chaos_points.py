@@ -16,8 +16,8 @@ ONCE_A_LOOP = {"split.frozen"}
 
 
 # A loop without a rollout, questions, batches, checkpoints or a search passes none of those;
-# tests/serving, test_chaos_checkpoints.py, test_chaos_tuning.py, tests/registry and
-# tests/acceptance have them.
+# tests/serving, test_chaos_checkpoints.py, test_chaos_tuning.py, test_chaos_steps.py,
+# tests/registry and tests/acceptance have them.
 ELSEWHERE = (
     "rollout.",
     "predictions.",
@@ -26,9 +26,18 @@ ELSEWHERE = (
     "tune.",
     "artifact.",
     "prepare.",
+    "application.",
     "delete.",
     "export.",
+    "extensions.",
     "import.",
+    "codeset.",
+    "workflow.",
+    "runs.",
+    "step.",
+    "environment.",
+    "trainer.",
+    "predictor.",
 )
 POINTS = [point for point in CRASH_POINTS if not point.startswith(ELSEWHERE)]
 

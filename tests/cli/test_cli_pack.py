@@ -98,3 +98,19 @@ def test_a_long_path_is_no_obstacle(tmp_path):
     deep.mkdir(parents=True)
     (deep / ("x" * 120 + ".py")).write_text("")
     assert len(names(pack(tmp_path))) == 1
+
+
+def test_a_codeset_takes_files_of_any_size_and_links_that_stay(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "MAX_FILE", 100)
+    (folder / "data.csv").write_bytes(b"x" * 101)
+    (folder / "again.csv").symlink_to("data.csv")
+    (folder / "out.csv").symlink_to("/etc/passwd")
+    for name in ("one.tar.gz", "two.tar.gz"):
+        packing.pack_into(folder, packing.chosen(folder), tmp_path / name)
+    packed = (tmp_path / "one.tar.gz").read_bytes()
+    assert packed == (tmp_path / "two.tar.gz").read_bytes()
+    found = names(packed)
+    assert "data.csv" in found
+    assert "again.csv" in found
+    assert "out.csv" not in found
+    assert not any(name.startswith(".git/") for name in found)

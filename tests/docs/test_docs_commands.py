@@ -20,6 +20,8 @@ GUIDES = (
     "rollouts",
     "prediction-log",
     "batch",
+    "workflows",
+    "workflow-runs",
     "operating",
 )
 

@@ -32,6 +32,7 @@ PLACES = {
     "gate": {"gate": {"zzzzzzzz": 1}},
     "gate.thresholds.METRIC": {"gate": {"thresholds": {"rmse": {"zzzzzzzz": 1}}}},
     "gate.champion": {"gate": {"champion": {"zzzzzzzz": 1}}},
+    "gate.slices[]": {"gate": {"slices": [{"by": "b", "zzzzzzzz": 1}]}},
     "deploy": {"deploy": {"zzzzzzzz": 1}},
     "deploy.replicas": {"deploy": {"replicas": {"zzzzzzzz": 1}}},
     "deploy.rollout": {"deploy": {"rollout": {"zzzzzzzz": 1}}},
@@ -93,6 +94,11 @@ def test_setting_a_key_to_its_documented_default_changes_nothing():
         if value is None or path.startswith(("data.contract", "train.call")):
             continue
         more = yaml.safe_load(value[1])
+        if path.startswith("gate.slices[]."):  # a rule needs its column
+            rules = [{"by": "b"}, {"by": "b", path.split(".")[-1]: more}]
+            bare, told = [merged(LEAST, {"gate": {"slices": [rule]}}) for rule in rules]
+            assert parse(yaml.safe_dump(bare)) == parse(yaml.safe_dump(told)), path
+            continue
         for key in reversed(path.split(".")):
             more = {key: more}
         if path.startswith("deploy.rollout."):  # without one there are no defaults of it

@@ -13,6 +13,7 @@ from volant.domain.loop import (
     LoopSpec,
     ReplicaSpec,
     RolloutSpec,
+    SliceRule,
     StickyKey,
     Threshold,
     TrainSpec,
@@ -68,6 +69,13 @@ def problems(text: str) -> list[dict[str, Any]]:
 def only(text: str) -> dict[str, Any]:
     (problem,) = problems(text)
     return problem
+
+
+def test_slices():
+    text = "gate: {slices: [{by: color, max_regression: 0.02}, {by: size, min_rows: 5}]}\n"
+    found = parse(MINIMAL + text).gate
+    assert found.slices == (SliceRule("color", 0.02), SliceRule("size", 0.0, 5))
+    assert found.champion == ChampionRule()
 
 
 def test_the_least_loop_gets_every_default() -> None:
@@ -188,7 +196,14 @@ WRONG = [
     ("features: []", "features", 4, 1, "isn't in this version", "for now"),
     ("monitor: {}", "monitor", 4, 1, "isn't in this version", "for now"),
     ("budget: {}", "budget", 4, 1, "isn't in this version", "for now"),
-    ("gate: {slices: []}", "gate.slices", 4, 8, "isn't in this version", "for now"),
+    (
+        "gate: {slices: [{max_regression: 1}]}",
+        "gate.slices[0].by",
+        4,
+        17,
+        "is missing",
+        "Add the key by",
+    ),
     ("deploy: {rollout: {canary: 10}}", "deploy.rollout.canary", 4, 28, "a list", "[10, 50]"),
     ("deploy: {rollout: {canary: [0]}}", "deploy.rollout.canary[0]", 4, 29, "range", "0 and 100"),
     ("deploy: {rollout: {canary: [9, 9]}}", "deploy.rollout.canary[1]", 4, 32, "not above", "grow"),
@@ -228,6 +243,8 @@ WRONG = [
     ("gate: {thresholds: {rmse: {max: x}}}", "gate.thresholds.rmse.max", 4, 33, "'x'", "quotes"),
     ("gate: {thresholds: {rmse: {min: 2, max: 1}}}", "gate.thresholds.rmse.min", 4, 33, "ab", "Sw"),
     ("gate: {thresholds: [rmse]}", "gate.thresholds", 4, 20, "a list", "key: value"),
+    ("gate: {slices: [{by: a}, {by: a}]}", "gate.slices[1].by", 4, 31, "stands above", "Keep one"),
+    ("gate: {slices: {by: a}}", "gate.slices", 4, 16, "a mapping", "[one, two]"),
     ("gate: {champion: 3}", "gate.champion", 4, 18, "number 3", "false"),
     ("gate: {champion: {confidence: 95}}", "gate.champion.confidence", 4, 31, "range", "0.9999"),
     ("deploy: {replicas: {min: 3, max: 2}}", "deploy.replicas.min", 4, 26, "above max", "0 to 2"),
@@ -386,3 +403,27 @@ def test_a_huge_file_is_refused_before_it_is_read() -> None:
 
 def test_a_byte_order_mark_is_no_problem() -> None:
     assert parse("\ufeff" + MINIMAL) == parse(MINIMAL)
+
+
+def test_tests_are_commands() -> None:
+    assert parse(MINIMAL).tests == ()
+    assert parse(MINIMAL + "tests: pytest -q\n").tests == ("pytest -q",)
+    assert parse(MINIMAL + "tests:\n  - a\n  - |\n    b\n    c\n").tests == ("a", "b\nc")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("1", "tests"),
+        ("{a: b}", "tests"),
+        ("''", "tests"),
+        ("[a, 1]", "tests[1]"),
+        ("['']", "tests"),
+    ],
+)
+def test_tests_that_are_no_commands(text: str, path: str) -> None:
+    assert only(MINIMAL + f"tests: {text}\n")["path"] == path
+
+
+def test_there_is_a_bound_on_tests() -> None:
+    assert "more than 50" in only(MINIMAL + f"tests: {['a'] * 51}\n")["what"]

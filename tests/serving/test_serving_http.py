@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 
 import pytest
 
@@ -101,6 +102,25 @@ def test_serving_refusals(client, wire, raw, status, words):
     assert got == status
     assert words in json.loads(body)["error"]
     assert got != 405 or headers["allow"]
+
+
+@pytest.mark.parametrize("at", [20, 10_000, 32_000, 39_000])
+def test_serving_a_long_head_that_comes_in_pieces(client, wire, at):
+    raw = get("/v2", f"X: {'y' * 40000}")
+    client.sendall(raw[:at])
+    time.sleep(0.05)
+    assert wire.http(client, raw[at:])[0] == 431
+
+
+def test_serving_a_long_body_before_a_head_is_none_of_it(client, wire):
+    """Neither is what comes behind it."""
+    body = {**BODY, "parameters": {"note": "y" * 40_000}}
+    raw = wire.post(INFER, body)
+    client.sendall(raw[:-10])
+    time.sleep(0.05)
+    client.sendall(raw[-10:] + get("/v2")[:-8])
+    assert wire.read_answer(client)[0] == 200
+    assert wire.http(client, get("/v2")[-8:])[0] == 200
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/octet-stream2", "multipart/form-data"])

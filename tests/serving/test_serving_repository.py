@@ -181,8 +181,8 @@ def test_serving_unloaded_after_its_doorkeeper_dies(platform, deployed, asked, w
     assert asked(UNLOAD, {})[0] == 200
     wait_until(lambda: not with_model(platform))
     assert asked(INFER, BODY)[0] == 503
+    wait_until(lambda: platform.status("m")["replicas"][0]["state"] == "unloaded")
     (doorkeeper,) = platform.status("m")["replicas"]
-    assert doorkeeper["state"] == "unloaded"
     os.kill(doorkeeper["pid"], signal.SIGKILL)
     wait_until(lambda: asked(INFER, BODY)[0] == 503)
     assert asked(LOAD, {})[0] == 200

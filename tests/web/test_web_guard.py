@@ -11,6 +11,14 @@ from volant.web.api.app import create_app
 from volant.web.api.guard import GuardedRoute, Open, guard_of
 from volant.web.mlflow.door import CALLS
 
+# They only look, but with more than fits into an address.
+ASKS = {
+    "/api/v1/deployments/{name}/links",
+    "/api/v1/extensions/resolve",
+    "/api/v1/loops/plan",
+    "/api/v1/workflows/plan",
+}
+
 
 def every_route(app):
     return list(iter_route_contexts(app.routes))
@@ -39,7 +47,7 @@ def test_every_route_that_changes_something_is_audited(app):
         guard = guard_of(route.original_route)
         if isinstance(guard, Open):
             continue
-        if route.methods != {"GET"} and route.path != "/api/v1/loops/plan":
+        if route.methods != {"GET"} and route.path not in ASKS:
             assert guard.audit, f"{route.methods} {route.path} is not audited"
         else:
             assert guard.audit is None

@@ -174,6 +174,28 @@ def test_logs_follow_a_run_to_its_end(place):
     assert (rest["lines"], rest["done"]) == ([], True)
 
 
+def test_logs_of_elements_are_told_apart(place):
+    def write(request):
+        with (request.workdir / "log.jsonl").open("w") as log:
+            time = f"2030-01-01T00:00:0{request.inputs['n']}Z"
+            log.write(f'{{"time": "{time}", "stream": "stdout", "text": "hello"}}\n')
+        return {}
+
+    names = [f"each/{number}" for number in range(11)]
+    place.executor.scripts.update(dict.fromkeys(names, write))
+    each = StepSpec("each", uses="each", foreach=str([9] * 10 + [1]), inputs={"n": "{{ item }}"})
+    place.start("run-1", WorkflowSpec("w", (each,)))
+    await_state(place.engine, "run-1")
+    for step in (None, "each"):
+        found = place.desk.logs("run-1", step)
+        assert [line["step"] for line in found["lines"]] == ["each/10", *names[:10]]
+        assert found["done"]
+    found = place.desk.logs("run-1", "each/3")
+    assert [line["step"] for line in found["lines"]] == ["each/3"]
+    with pytest.raises(NotFound):
+        place.desk.logs("run-1", "each/x")
+
+
 def test_the_event_of_an_end_says_how():
     run = Run("run-1", WORKFLOW, NOW, loop="wine")
     event = finished_event(run, RunStatus.FAILED, {"what": "no luck"}, NOW)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from volant.domain.workflow import ExtensionBinding
 from volant.errors import InvalidInput
+from volant.workflows.evaluation import Scope, evaluate, render, render_text
 from volant.workflows.expressions import (
     MAX_DEPTH,
     MAX_LENGTH,
@@ -16,17 +18,22 @@ from volant.workflows.expressions import (
     Literal,
     Not,
     Reference,
-    Scope,
-    evaluate,
     nearest,
     parse_condition,
     parse_template,
     references_in,
-    render,
 )
 
 SCOPE = Scope(
-    {"x": 1, "name": "wine", "nested": {"a": {"b": [10, 20]}}, "empty": ""},
+    {
+        "x": 1,
+        "name": "wine",
+        "nested": {"a": {"b": [10, 20]}},
+        "empty": "",
+        "no": " False\n",
+        "yes": "true",
+        "ten": "10\n",
+    },
     {"gate": {"passed": True, "metrics": {"rmse": 0.5}, "none": None}},
 )
 
@@ -58,6 +65,17 @@ def value_of(text):
         ("{{ inputs.x }} == {{ inputs.x }}", True),
         ("steps.gate.outputs.none == null", True),
         ("-1.5e3", -1500.0),
+        ("not inputs.no", True),
+        ("not inputs.yes", False),
+        ("inputs.no or inputs.empty", False),
+        ("inputs.no == false", True),
+        ("inputs.yes == true and true == inputs.yes", True),
+        ("inputs.yes == 1", False),
+        ("inputs.ten == 10", True),
+        ("10.0 == inputs.ten", True),
+        ("inputs.ten == '10'", False),
+        ("inputs.ten != 11", True),
+        ("inputs.name == null", False),
         (r"'it\'s\n\"\\'", "it's\n\"\\"),
     ],
 )
@@ -256,3 +274,67 @@ def text_count(expression):
         case Chain(_, operands):
             return sum(map(text_count, operands))
     return 0
+
+
+CODE = {"project": "p", "name": "c", "version": "1f", "url": "http://g/p/c"}
+BOUND = Scope(
+    {"code": CODE, "my-code": {**CODE, "path": "/project"}, "notes": {"url": "u", "name": "n"}},
+    {},
+    {"my-store": ExtensionBinding("e", "s3", zone="lab", url="http://s", cfg={"KEY": "k"})},
+    {"size": [1, 2]},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ item }}", {"size": [1, 2]}),
+        ("{{ item.size.1 }}", 2),
+        ("{{ item.size }} of", "[1, 2] of"),
+        ("{{ extensions.my-store.url }}", "http://s"),
+        ("{{ extensions.my-store.cfg.KEY }}/{{ extensions.my-store.zone }}", "k/lab"),
+        ("{{ extensions.my-store.product }}", ""),
+        ("{{ inputs.code }}", CODE),
+        ("{{ inputs.my-code.name }}-{{ inputs.my-code.version }}", "c-1f"),
+        ("from {{ inputs.code }}", "from http://g/p/c:1f"),
+        ("from {{ inputs.my-code }}", "from http://g/p/c:1f"),
+        ("from {{ inputs.notes }}", 'from {"url": "u", "name": "n"}'),
+    ],
+)
+def test_items_extensions_and_codesets(text, value):
+    assert render(text, BOUND, "x") == value
+    as_text = render_text(text, BOUND, "x")
+    if isinstance(value, str):
+        assert as_text == value
+    elif value is CODE:
+        assert as_text == "http://g/p/c:1f"
+    else:
+        assert as_text == json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extensions.my-store", "extensions.NAME.url"),
+        ("extensions.my-store.cfg", "extensions.NAME.cfg.KEY"),
+        ("extensions.my-store.cfg.a.b", "extensions.NAME.cfg.KEY"),
+        ("extensions.my-store.url.x", "extensions.NAME.url"),
+        ("extension.my-store.url", "Did you mean 'extensions'?"),
+        ("extensions.my-stor.url", "Did you mean 'my-store'?"),
+        ("extensions.my-store.uri", "Did you mean 'url'?"),
+        ("extensions.my-store.cfg.KEE", "Did you mean 'KEY'?"),
+        ("item.sise", "Did you mean 'size'?"),
+        ("items", "Did you mean 'item'?"),
+    ],
+)
+def test_extensions_and_items_that_are_not_there(text, said):
+    with pytest.raises(InvalidInput) as caught:
+        evaluate(parse_condition(text, "when"), BOUND)
+    assert said in caught.value.fix
+
+
+def test_a_long_text_is_told_in_part():
+    with pytest.raises(InvalidInput) as caught:
+        parse_template("a" * 5000 + "{{ 1 + }}" + "b" * 5000, "run")
+    assert len(str(caught.value)) < 500
+    assert "1 + }}" in caught.value.what

@@ -28,6 +28,7 @@ from volant.ports.clock import Clock, Ids
 from volant.ports.records import AuditRecords, TokenRecords
 
 PREFIX = "vlt_"
+LENT = "run/"  # how the principals of steps begin
 _BOOTSTRAP = "tok-bootstrap"  # ids of tokens that a start of the server made
 _ADMIN = "admin"
 _CACHE_S = 5.0
@@ -153,6 +154,24 @@ class AccessDesk:
         token = self._token("tok", principal, role, secret)
         self._tokens.create(token)
         return token, secret
+
+    def lend(self, borrower: str, role: Role) -> str:
+        """A secret for a step of a run, until `recall`; what the same borrower was lent
+        before is revoked. `borrower` begins with `run/`, which no person's name can."""
+        if not borrower.startswith(LENT):
+            raise ValueError(borrower)
+        self.recall(borrower)
+        secret = _new_secret()
+        self._tokens.create(self._token("tok", borrower[:200], role, secret))
+        return secret
+
+    def recall(self, borrower: str = LENT) -> None:
+        """Revoke what was lent to this one; without a name, to all."""
+        for token in self._tokens.list():
+            mine = token.principal == borrower[:200]
+            if mine or (borrower == LENT and token.principal.startswith(LENT)):
+                self._tokens.delete(token.id)
+        self._forget()
 
     def tokens(self) -> Sequence[Token]:
         return self._tokens.list()

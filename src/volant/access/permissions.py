@@ -26,6 +26,27 @@ class Permission(StrEnum):
     RUNS_CANCEL = "runs.cancel"
     RUNS_RESUME = "runs.resume"
     RUNS_RETRY = "runs.retry"
+    RUNS_PRUNE = "runs.prune"
+    WORKFLOWS_READ = "workflows.read"
+    WORKFLOWS_CREATE = "workflows.create"
+    WORKFLOWS_ASSIGN = "workflows.assign"
+    WORKFLOWS_RUN = "workflows.run"
+    WORKFLOWS_DELETE = "workflows.delete"
+    PROJECTS_READ = "projects.read"
+    PROJECTS_CREATE = "projects.create"
+    PROJECTS_CHANGE = "projects.change"
+    PROJECTS_DELETE = "projects.delete"
+    APPLICATIONS_READ = "applications.read"
+    APPLICATIONS_RECORD = "applications.record"
+    APPLICATIONS_DELETE = "applications.delete"
+    RUNNABLES_READ = "runnables.read"
+    RUNNABLES_REGISTER = "runnables.register"
+    RUNNABLES_UPDATE = "runnables.update"
+    RUNNABLES_DELETE = "runnables.delete"
+    CODESETS_READ = "codesets.read"
+    CODESETS_PUSH = "codesets.push"
+    CODESETS_MIRROR = "codesets.mirror"
+    CODESETS_DELETE = "codesets.delete"
     MODELS_READ = "models.read"
     MODELS_REGISTER = "models.register"
     MODELS_RETIRE = "models.retire"
@@ -42,6 +63,11 @@ class Permission(StrEnum):
     TRACKING_READ = "tracking.read"
     TRACKING_LOG = "tracking.log"
     TRACKING_DELETE = "tracking.delete"
+    EXTENSIONS_READ = "extensions.read"
+    EXTENSIONS_REGISTER = "extensions.register"
+    EXTENSIONS_DELETE = "extensions.delete"
+    EXTENSIONS_USE = "extensions.use"
+    EXTENSIONS_REKEY = "extensions.rekey"
     EVENTS_READ = "events.read"
     AUDIT_READ = "audit.read"
     TOKENS_READ = "tokens.read"
@@ -65,6 +91,27 @@ LEAST_ROLE: dict[Permission, Role] = {
     Permission.RUNS_CANCEL: Role.DEVELOPER,
     Permission.RUNS_RESUME: Role.DEVELOPER,
     Permission.RUNS_RETRY: Role.DEVELOPER,
+    Permission.RUNS_PRUNE: Role.OPERATOR,
+    Permission.WORKFLOWS_READ: Role.VIEWER,
+    Permission.WORKFLOWS_CREATE: Role.DEVELOPER,
+    Permission.WORKFLOWS_ASSIGN: Role.DEVELOPER,
+    Permission.WORKFLOWS_RUN: Role.DEVELOPER,
+    Permission.WORKFLOWS_DELETE: Role.DEVELOPER,
+    Permission.PROJECTS_READ: Role.VIEWER,
+    Permission.PROJECTS_CREATE: Role.DEVELOPER,
+    Permission.PROJECTS_CHANGE: Role.OPERATOR,
+    Permission.PROJECTS_DELETE: Role.OPERATOR,
+    Permission.APPLICATIONS_READ: Role.VIEWER,
+    Permission.APPLICATIONS_RECORD: Role.DEVELOPER,
+    Permission.APPLICATIONS_DELETE: Role.OPERATOR,
+    Permission.RUNNABLES_READ: Role.VIEWER,
+    Permission.RUNNABLES_REGISTER: Role.DEVELOPER,
+    Permission.RUNNABLES_UPDATE: Role.DEVELOPER,
+    Permission.RUNNABLES_DELETE: Role.OPERATOR,
+    Permission.CODESETS_READ: Role.VIEWER,
+    Permission.CODESETS_PUSH: Role.DEVELOPER,
+    Permission.CODESETS_MIRROR: Role.OPERATOR,
+    Permission.CODESETS_DELETE: Role.OPERATOR,
     Permission.MODELS_READ: Role.VIEWER,
     Permission.MODELS_REGISTER: Role.DEVELOPER,
     Permission.MODELS_RETIRE: Role.OPERATOR,
@@ -81,6 +128,11 @@ LEAST_ROLE: dict[Permission, Role] = {
     Permission.TRACKING_READ: Role.VIEWER,
     Permission.TRACKING_LOG: Role.DEVELOPER,
     Permission.TRACKING_DELETE: Role.DEVELOPER,
+    Permission.EXTENSIONS_READ: Role.VIEWER,
+    Permission.EXTENSIONS_REGISTER: Role.DEVELOPER,
+    Permission.EXTENSIONS_DELETE: Role.DEVELOPER,
+    Permission.EXTENSIONS_USE: Role.DEVELOPER,
+    Permission.EXTENSIONS_REKEY: Role.ADMIN,
     Permission.EVENTS_READ: Role.VIEWER,
     Permission.AUDIT_READ: Role.ADMIN,
     Permission.TOKENS_READ: Role.ADMIN,

@@ -28,6 +28,7 @@ class Home:
         self.logs = self.root / "logs"
         self.predictions = self.root / "predictions"  # their log, until it is compacted
         self.environments = self.root / "envs"
+        self.codesets = self.root / "codesets"
         self.server_file = self.root / "server.json"
         self._lock: int | None = None
 

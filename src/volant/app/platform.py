@@ -21,12 +21,14 @@ from volant.app.batches import Batches
 from volant.app.home import Home
 from volant.app.jobs import run_action
 from volant.app.metrics import Tallies, exposed
+from volant.app.places import open_places
 from volant.app.predictions import PredictionLogs
 from volant.app.registry import Registry
 from volant.app.sources import Sources
 from volant.app.steps import Executor, Rooms
-from volant.app.survival import clear_checkpoints, preemption
+from volant.app.survival import clear_checkpoints
 from volant.app.turns import Turns
+from volant.app.workbench import Workbench
 from volant.data.desk import DataDesk
 from volant.data.staging import Staging
 from volant.domain.dataset import Push
@@ -112,9 +114,7 @@ class Platform:
             idle_s=settings.zygote_idle_s,
             environments=home.environments,
         )
-        self._compute = load(
-            "compute", settings.compute, launcher=self._launcher, **preemption(settings)
-        )
+        self._compute = open_places(settings, self._launcher, home)
         self._artifacts = load("artifacts", settings.artifacts, root=home.artifacts)
         self._keeper = Keeper(
             Checkpoints(self._artifacts),
@@ -179,6 +179,15 @@ class Platform:
             controller=self.controller,
             host=settings.host,
         )
+        self.workbench = Workbench(
+            store,
+            home,
+            self._clock,
+            self._ids,
+            settings=settings,
+            models=self.models,
+            deployments=self.deployments,
+        )
 
     def _build_execution(self) -> None:
         rooms = Rooms(
@@ -194,6 +203,8 @@ class Platform:
             tables=self.settings.tables,
             keeper=self._keeper,
             deliver=self._deliver,
+            workbench=self.workbench,
+            desks=self,
         )
         executor = Executor(rooms)
         self.searches = SearchDesk(
@@ -212,6 +223,7 @@ class Platform:
             workers=self.settings.workers,
             on_cancel=executor.cancel,
             on_end=self._run_ended,
+            reuse=self.workbench.reuse(executor),
         )
         self.runs = RunDesk(
             runs=self._store.runs,
@@ -219,8 +231,10 @@ class Platform:
             home=self._home.root,
             clock=self._clock,
             ids=self._ids,
+            why_cancelled=self.workbench.why_cancelled,
         )
         self._turns.bind(self.runs.start)
+        self.workbench.bind(self.runs)
         self.batches = Batches(self._store, self.models, self.runs, self._clock)
         self.registry = Registry(
             self._store,
@@ -262,8 +276,10 @@ class Platform:
             ids=self._ids,
             next_at=next_at,
         )
+        self.workbench.gitops.bind_loops(self.loops)
         self.decisions = store.decisions
         self.events = store.events
+        effects = {MODEL_DELETED: self._discard, MODEL_REGISTERED: self._retain}
         self._dispatcher = Dispatcher(
             events=store.events,
             triggers=store.triggers,
@@ -271,7 +287,7 @@ class Platform:
             start=self._turns.start_for,
             clock=self._clock,
             ignore=self._turns.why_not,
-            effects={MODEL_DELETED: self._discard, MODEL_REGISTERED: self._retain},
+            effects={**effects, **self.workbench.effects()},
         )
         self._schedule = Schedule(
             triggers=store.triggers, clock=self._clock, wake=self._dispatcher.wake
@@ -295,6 +311,7 @@ class Platform:
         self.registrations.recover()
         self.data.recover()
         self.runs.recover()
+        self.workbench.start()
         self._launcher.warm("serve")
         self.predictions.start()
         threading.Thread(target=self._keep_trying, name="volant-waiting", daemon=True).start()
@@ -309,6 +326,7 @@ class Platform:
     def close(self) -> None:
         """Stop everything: no new work, replicas drained, processes ended."""
         self._closing.set()
+        self.workbench.close()
         self.predictions.close()
         self._schedule.close()
         self._dispatcher.close()
@@ -384,6 +402,7 @@ class Platform:
 
     def _run_ended(self, run_id: str, status: RunStatus, error: Mapping[str, Any] | None) -> None:
         self._turns.ended(run_id, status, error)
+        self.workbench.ended(run_id, status)
         if status is RunStatus.SUCCEEDED:
             clear_checkpoints(self._store.runs, self._keeper.checkpoints, self._home, run_id)
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from volant.adapters.local.environments import python_of
-from volant.app.batches import CHUNK_ROWS, Deliver, version_of, with_table_version
-from volant.app.home import Home
+from volant.app.batches import CHUNK_ROWS, version_of, with_table_version
+from volant.app.gitops import APPLY, TESTS
+from volant.app.manifest_steps import ManifestSteps
+from volant.app.step_rooms import Outputs, Rooms, outputs_of, run_kept
 from volant.app.survival import SURVIVED, resumed_decision
 from volant.app.tuning import Searches, tune_decision
 from volant.data.commit import commit_push
@@ -24,49 +26,22 @@ from volant.domain.codec import from_plain, to_plain
 from volant.domain.decision import Decision, DecisionKind, Outcome
 from volant.domain.deployment import Settings
 from volant.domain.event import GATE_DECIDED, Event
-from volant.domain.job import Job, JobResult, JobStatus
+from volant.domain.job import Job
 from volant.domain.loop import ReplicaSpec
 from volant.domain.model import Lineage, Signature
 from volant.domain.run import StepRequest
-from volant.errors import InvalidInput, StepFailed, VolantError, from_dict
+from volant.errors import InvalidInput, VolantError
 from volant.faults import crash_point
-from volant.ports.artifacts import Artifacts
-from volant.ports.clock import Clock
 from volant.ports.compute import Compute
-from volant.ports.replicas import ReplicaLauncher
-from volant.registry.desk import ModelDesk
-from volant.serving.desk import DeploymentDesk
 from volant.serving.told import going
-from volant.store import Store
-from volant.tracking.desk import TrackingDesk, TrainingFacts, tracking_id
+from volant.tracking.desk import TrainingFacts, tracking_id
 from volant.tracking.searches import SearchDesk
-from volant.training.checkpoints import Place
-from volant.training.keeper import Keeper
 
-Outputs = Mapping[str, Any]
 Perform = Callable[[StepRequest], Outputs]
 Commit = Callable[[StepRequest, Outputs], Outputs]
 
 # Splitting needs no learner, so it runs while the `train` zygote still imports them.
 DATA_ACTIONS = frozenset({"ingest", "release", "read_rows", "read_quarantine", "split"})
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """What the steps' two halves reach."""
-
-    home: Home
-    store: Store
-    compute: Compute
-    launcher: ReplicaLauncher
-    artifacts: Artifacts
-    models: ModelDesk
-    tracking: TrackingDesk
-    deployments: DeploymentDesk
-    clock: Clock
-    tables: str
-    keeper: Keeper
-    deliver: Deliver  # (dataset, file, key) → the push of the file, once for each key
 
 
 class Executor:
@@ -78,6 +53,7 @@ class Executor:
         desk = SearchDesk(store.tracking, store.tracked_runs, store.run_data)
         self._searches = Searches(rooms.compute, desk)
         steps = Steps(rooms, self._searches)
+        self._manifests = ManifestSteps(rooms)
         self._perform: dict[str, Perform] = {
             "ingest": steps.ingest,
             "release": steps.release,
@@ -88,6 +64,8 @@ class Executor:
             "register": lambda _request: {},
             "deploy": steps.deploy,
             "batch": steps.batch,
+            TESTS: lambda request: rooms.workbench.gitops.test(request, rooms.compute),
+            APPLY: lambda _request: {},
         }
         self._commit: dict[str, Commit] = {
             "ingest": steps.commit_push,
@@ -97,22 +75,32 @@ class Executor:
             "evaluate": steps.decide,
             "register": steps.register,
             "batch": steps.deliver,
+            APPLY: rooms.workbench.gitops.apply,
         }
 
     def perform(self, request: StepRequest) -> Outputs:
         """Do the step's work."""
         uses = request.step.uses
+        if self._manifests.takes(request):
+            return self._manifests.perform(request)
         if uses is None:
-            return run_kept(self._rooms, request, request.inputs)
+            return run_kept(self._rooms, request, _job(request, request.inputs))
         return self._perform[uses](request)
 
     def cancel(self, run_id: str) -> None:
         """End what this run has on compute, and begin nothing more of it."""
         self._searches.cancel(run_id)
+        self._manifests.cancel(run_id)
         self._rooms.compute.cancel(run_id)
+
+    def holds(self, request: StepRequest, outputs: Outputs) -> bool:
+        """Whether what the step wrote once may be taken over."""
+        return self._manifests.holds(request, outputs)
 
     def commit(self, request: StepRequest, outputs: Outputs) -> Outputs:
         """Store the step's effects."""
+        if self._manifests.takes(request):
+            return outputs
         commit = self._commit.get(request.step.uses or "")
         final = outputs if commit is None else commit(request, outputs)
         if request.loop and outputs.get(SURVIVED):
@@ -123,34 +111,7 @@ class Executor:
 
 def run_job(compute: Compute, request: StepRequest, inputs: Mapping[str, Any]) -> Outputs:
     """Run a step on compute; its failure becomes the error that the step raised."""
-    return _outputs(request, compute.run(_job(request, inputs)))
-
-
-def run_kept(rooms: Rooms, request: StepRequest, inputs: Mapping[str, Any]) -> Outputs:
-    """The same with checkpoints: restored before, stored meanwhile. Where it took several
-    attempts, the outputs tell of them."""
-    place = Place(request.run_id, request.step.name, request.workdir)
-    job = replace(_job(request, inputs), preemptible=True)
-    with rooms.keeper.watch(place, request.attempt, _before(rooms, request)) as watch:
-        result = rooms.compute.run(replace(job, env={**job.env, **watch.environment}))
-        told = watch.ended(result)
-    survived = {SURVIVED: told["survived"]} if told["survived"] else {}
-    try:
-        return {**_outputs(request, result), **survived}
-    except VolantError as error:
-        error.details.update({"progress": told["progress"], **survived})
-        raise
-
-
-def _before(rooms: Rooms, request: StepRequest) -> list[Path]:
-    """Where this step worked in the runs that this one repeats, the newest first. Someone
-    who names the step to begin from wants it anew."""
-    found: list[Path] = []
-    run = rooms.store.runs.get(request.run_id)
-    while run.retry_of is not None and run.from_step is None:
-        found.append(rooms.home.runs / run.retry_of / request.step.name)
-        run = rooms.store.runs.get(run.retry_of)
-    return found
+    return outputs_of(request, compute.run(_job(request, inputs)))
 
 
 def _job(request: StepRequest, inputs: Mapping[str, Any]) -> Job:
@@ -170,24 +131,6 @@ def _job(request: StepRequest, inputs: Mapping[str, Any]) -> Job:
         timeout_s=step.timeout_s,
         memory_bytes=step.memory_bytes,
     )
-
-
-def _outputs(request: StepRequest, result: JobResult) -> Outputs:
-    """A good end's outputs; another end as the error that it was."""
-    step = request.step
-    if result.status is JobStatus.SUCCEEDED:
-        return result.outputs
-    error = from_dict(
-        result.error
-        or {
-            "kind": StepFailed.code,
-            "what": f"Step {step.name} ended as {result.status} (exit code {result.exit_code}).",
-            "fix": f"See its log: volant logs {request.run_id} --step {step.name}",
-        }
-    )
-    error.details.setdefault("status", result.status.value)
-    error.details["lost"] = result.status is JobStatus.LOST
-    raise error
 
 
 def _profile(uses: str | None) -> str:
@@ -264,7 +207,7 @@ class Steps:
     def train(self, request: StepRequest) -> Outputs:
         """Fit; its model will be served soon, so wake that side meanwhile."""
         self._rooms.launcher.warm("serve")
-        return run_kept(self._rooms, request, self._inputs(request))
+        return run_kept(self._rooms, request, _job(request, self._inputs(request)))
 
     def track(self, request: StepRequest, outputs: Outputs) -> Outputs:
         """The training run in the tracking tables."""
@@ -341,6 +284,7 @@ class Steps:
                 "metrics": outputs["metrics"],
                 "champion_metrics": outputs["champion_metrics"],
                 "champion_version": outputs.get("champion_version"),
+                "slices": outputs.get("slices") or {},
             },
         )
         event = Event(

@@ -6,26 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from volant.adapters.local.spot import Spot
 from volant.app.home import Home
 from volant.domain.decision import Decision, DecisionKind, Outcome
 from volant.domain.run import StepRequest
 from volant.ports.records import RunRecords
-from volant.settings import Settings
 from volant.training.checkpoints import Checkpoints
 
 SURVIVED = "survived"  # the output that tells of a step's attempts
-
-
-def preemption(settings: Settings) -> Mapping[str, Any]:
-    """What compute is made with, beside what every compute needs. Only the local one knows
-    of these; another one gets nothing that nobody has set."""
-    found: dict[str, Any] = {}
-    if settings.compute == "local":
-        found["preempt_grace_s"] = settings.preempt_grace_s
-    if settings.spot_every_s is not None:
-        found["spot"] = Spot(settings.spot_every_s, settings.spot_seed)
-    return found
 
 
 def resumed_decision(request: StepRequest, survived: Mapping[str, Any], now: datetime) -> Decision:

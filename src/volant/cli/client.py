@@ -30,14 +30,15 @@ _PREFIX = "/api/v1"
 def find_server(options: Options) -> tuple[str, str]:
     """The server's URL and the token to show it.
 
-    `--server-url`, else VOLANT_SERVER_URL, with VOLANT_TOKEN; else what the server that
-    runs on the home folder wrote there. The home's token is sent to that server only.
+    `--server-url`, else VOLANT_SERVER_URL, else FUSEML_SERVER_URL, with VOLANT_TOKEN; else
+    what the server that runs on the home folder wrote there. The home's token is sent to
+    that server only.
 
     Raises `Unavailable` when nothing runs there, `Unauthenticated` without a token.
     """
     home = options.home_folder()
     own = read_server(home)
-    url = options.server_url or (None if options.home else os.environ.get("VOLANT_SERVER_URL"))
+    url = options.server_url or (None if options.home else _named_server())
     token = os.environ.get("VOLANT_TOKEN")
     if url is None:
         if not own:
@@ -52,6 +53,11 @@ def find_server(options: Options) -> tuple[str, str]:
             code="no_token",
         )
     return url.rstrip("/"), token
+
+
+def _named_server() -> str | None:
+    """The server that the environment names."""
+    return os.environ.get("VOLANT_SERVER_URL") or os.environ.get("FUSEML_SERVER_URL") or None
 
 
 def read_server(home: Path) -> dict[str, Any]:
@@ -106,16 +112,18 @@ class Client:
     server meant, or `Unavailable` when there is no answer.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout_s: float | None = None) -> None:
         import httpx
 
         self.url = url
+        self.token = token
+        self._timeout_s = timeout_s or TIMEOUT_S
         try:
             host = httpx.URL(url).host
             self._http = httpx.Client(
                 base_url=url + _PREFIX,
                 headers={"Authorization": f"Bearer {token}"},
-                timeout=httpx.Timeout(TIMEOUT_S, connect=5.0),
+                timeout=httpx.Timeout(self._timeout_s, connect=min(5.0, self._timeout_s)),
                 # A proxy of the environment can't reach this machine's loopback.
                 trust_env=host not in ("127.0.0.1", "localhost", "::1"),
             )
@@ -125,7 +133,7 @@ class Client:
     @classmethod
     def of(cls, options: Options) -> Self:
         """The client of the server that `options` and the environment name."""
-        return cls(*find_server(options))
+        return cls(*find_server(options), options.timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -146,8 +154,8 @@ class Client:
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PATCH", path, json=dict(body))
 
-    def delete(self, path: str) -> None:
-        self._call("DELETE", path)
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
 
     def pages(self, path: str, limit: int, **query: Any) -> dict[str, Any]:
         """The newest `limit` items of a list, over as many pages as that takes."""
@@ -166,10 +174,16 @@ class Client:
         self, name: str, file: Path, sent: Callable[[int], None], noun: str = "datasets"
     ) -> dict[str, Any]:
         """Stream `file` into staging; `sent` hears of every block's bytes."""
+        return self.send(f"/{noun}/{named(name)}/uploads", file, sent, filename=file.name)
+
+    def send(
+        self, path: str, file: Path, sent: Callable[[int], None], **query: Any
+    ) -> dict[str, Any]:
+        """Stream `file` as the body of a POST; `sent` hears of every block's bytes."""
         return self._call(
             "POST",
-            f"/{noun}/{named(name)}/uploads",
-            params={"filename": file.name},
+            path,
+            params=_given(query),
             content=_read(file, sent),
             headers={
                 "Content-Type": "application/octet-stream",
@@ -220,8 +234,9 @@ class Client:
             raise not_running(self.url) from error
         except httpx.TimeoutException as error:
             raise Unavailable(
-                f"{self.url} gave no answer in {TIMEOUT_S:.0f} s.",
-                "Try again; `volant status` tells whether it is well.",
+                f"{self.url} gave no answer in {self._timeout_s:g} s.",
+                "Try again, or give it longer with --timeout; `volant status` tells whether it is"
+                " well.",
                 code="no_answer",
             ) from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:

@@ -17,6 +17,7 @@ from volant.cli.options import Format, Options, add_global_options
 from volant.errors import VolantError
 
 _START, _LOOP, _SERVE, _LOOK, _RUN = "Start", "Loops", "Serving", "See", "Platform"
+_WORK = "Workflows"
 
 ENTRIES: dict[str, Entry] = {
     "demo": Entry("volant.cli.hooks:demo_app", "See the whole loop turn once.", _START),
@@ -33,7 +34,14 @@ ENTRIES: dict[str, Entry] = {
     "promote": Entry("volant.cli.steer:promote_app", "Give a canary all the traffic.", _SERVE),
     "abort": Entry("volant.cli.steer:abort_app", "Give up what isn't live yet.", _SERVE),
     "rollback": Entry("volant.cli.steer:rollback_app", "Back to what was live before.", _SERVE),
+    "app": Entry("volant.cli.app:app", "Try a deployed model in a browser.", _SERVE),
     "batch": Entry("volant.cli.batch:app", "Predict a whole file or dataset.", _LOOP),
+    "workflow": Entry("volant.cli.workflow:app", "Register, assign and run workflows.", _WORK),
+    "codeset": Entry("volant.cli.codeset:app", "Code that workflows run, in git.", _WORK),
+    "project": Entry("volant.cli.project:app", "What belongs together, and to whom.", _WORK),
+    "application": Entry("volant.cli.application:app", "What workflows put to work.", _WORK),
+    "extension": Entry("volant.cli.extension:app", "Outside services for steps.", _WORK),
+    "runnable": Entry("volant.cli.runnable:app", "Steps described once, used often.", _WORK),
     "status": Entry("volant.cli.status:app", "The platform at a glance.", _LOOK),
     "runs": Entry("volant.cli.runs:app", "List, show, compare and steer runs.", _LOOK),
     "logs": Entry("volant.cli.logs:app", "What a run's steps wrote.", _LOOK),
@@ -104,10 +112,22 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _fail(error: VolantError, options: Options) -> NoReturn:
-    if options.format is Format.JSON:
-        sys.stdout.write(json.dumps({"error": error.to_dict()}, indent=2, default=str) + "\n")
+    if options.format is not Format.TABLE:
+        written(error, options.format)
     exits.tell(error, color=options.color, verbose=options.verbose)
     sys.exit(exits.exit_code(error))
+
+
+def written(error: VolantError, form: Format) -> None:
+    """`error` on standard output, in the form that was asked for."""
+    from volant.cli import forms
+
+    if form is Format.CSV:
+        facts = (type(error).code, error.error_code, error.what, error.fix)
+        sys.stdout.write(forms.csv_text(("kind", "code", "what", "fix"), [facts]))
+    else:
+        plain = json.loads(json.dumps({"error": error.to_dict()}, default=str))
+        sys.stdout.write(forms.text_of(plain, form))
 
 
 def _unforeseen(error: Exception) -> VolantError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,8 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    YAML = "yaml"
+    CSV = "csv"
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Options:
 
     home: Path | None = None
     server_url: str | None = None
+    timeout_s: float | None = None
     format: Format = Format.TABLE
     color: bool = True
     verbose: bool = False
@@ -48,6 +52,13 @@ def _home(ctx: typer.Context, value: Path | None) -> None:
 def _server_url(ctx: typer.Context, value: str | None) -> None:
     if value is not None:
         options_of(ctx).server_url = value
+
+
+def _timeout(ctx: typer.Context, value: float | None) -> None:
+    if value is not None:
+        if not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{value} is no time to wait: give seconds above 0")
+        options_of(ctx).timeout_s = value
 
 
 def _json(ctx: typer.Context, value: bool) -> None:
@@ -84,10 +95,23 @@ def _declared(
     server_url: Annotated[
         str | None,
         typer.Option(
+            "--server-url",
+            "--url",
+            "-u",
             callback=_server_url,
             expose_value=False,
             metavar="URL",
-            help="The server to ask. [env: VOLANT_SERVER_URL, with VOLANT_TOKEN]",
+            help="The server to ask. [env: VOLANT_SERVER_URL or FUSEML_SERVER_URL, with"
+            " VOLANT_TOKEN]",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            callback=_timeout,
+            expose_value=False,
+            metavar="SECONDS",
+            help="How long one request may take. [default: 60]",
         ),
     ] = None,
     as_json: Annotated[
@@ -119,8 +143,19 @@ def _params() -> tuple[Any, ...]:
 
 
 def add_global_options(command: Any) -> None:
-    """Give `command`, and all that are under it, the options of every command."""
+    """Give `command`, and all that are under it, the options of every command. A name that
+    a command has given to an option of its own stays its own."""
     own = {option for param in command.params for option in param.opts}
-    command.params.extend(param for param in _params() if not own.intersection(param.opts))
+    command.params.extend(param for each in _params() if (param := _without(each, own)))
     for below in getattr(command, "commands", {}).values():
         add_global_options(below)
+
+
+def _without(param: Any, taken: set[str]) -> Any | None:
+    """`param` under the names that are left to it, None when none is."""
+    left = [name for name in param.opts if name not in taken]
+    if len(left) == len(param.opts) or not left:
+        return param if left else None
+    other = copy.copy(param)
+    other.opts = left
+    return other

@@ -1,8 +1,9 @@
-"""How results reach standard output: one JSON document, or text for a person."""
+"""How results reach standard output: one document for a program, or text for a person."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import io
 import os
 import shutil
 import sys
@@ -17,20 +18,36 @@ from volant.cli.text import STATUS_COLORS, clean, paint
 
 
 class Output:
-    """Standard output of one command."""
+    """Standard output of one command.
+
+    `json` is true when a program reads it, in whatever form: then one document is all there
+    is, and nothing is told beside it.
+    """
 
     def __init__(self, options: Options) -> None:
-        self.json = options.format is Format.JSON
+        self.json = options.format is not Format.TABLE
+        self._form = options.format
+        self._tables: list[tuple[Sequence[str], list[list[str]]]] | None = None
         self.tty = sys.stdout.isatty()
         wanted = options.color and not os.environ.get("NO_COLOR")
         self.color = self.tty and wanted and os.environ.get("TERM") != "dumb"
 
     def document(self, document: Any, render: Callable[[], None]) -> None:
-        """Print `document` as JSON if that was asked for, else let `render` print."""
-        if self.json:
-            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        else:
+        """Print `document` in the form that was asked for, else let `render` print. As CSV
+        it is the tables that `render` shows."""
+        if not self.json:
             render()
+            return
+        from volant.cli import forms
+
+        if self._form is not Format.CSV:
+            sys.stdout.write(forms.text_of(document, self._form))
+            return
+        self._tables = tables = []
+        with contextlib.redirect_stdout(io.StringIO()):  # text between tables is for people
+            render()
+        self._tables = None
+        sys.stdout.write(forms.tables_text(tables, document))
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """One line of text; nothing in it steers the terminal."""
@@ -56,6 +73,9 @@ class Output:
     ) -> None:
         """Aligned columns. In a terminal they fit its width; elsewhere no value is cut,
         so that what reads them finds them whole."""
+        if self._form is Format.CSV:
+            self._csv(columns, rows)
+            return
         if not rows:
             self.note(empty)
             return
@@ -63,6 +83,15 @@ class Output:
         width = shutil.get_terminal_size().columns if self.tty else None
         for line in table_lines(columns, cells, width, self.color):
             sys.stdout.write(line + "\n")
+
+    def _csv(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        cells = [[clean(cell) for cell in row] for row in rows]
+        if self._tables is not None:
+            self._tables.append((columns, cells))
+            return
+        from volant.cli import forms
+
+        sys.stdout.write(forms.csv_text(columns, cells))
 
 
 def output_of(ctx: typer.Context) -> Output:

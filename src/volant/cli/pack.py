@@ -46,7 +46,7 @@ def pack(folder: Path) -> bytes:
     Raises `InvalidInput` when what is left is too much, or can't be read.
     """
     patterns = (*_SKIPPED, *_ignored(folder))
-    files = sorted(_files(folder, folder, patterns))
+    files = sorted(_files(folder, folder, patterns, MAX_FILE))
     if len(files) > MAX_FILES:
         raise _too_much(folder, f"{len(files)} files")
     total = sum(file.stat().st_size for file in files)
@@ -65,6 +65,41 @@ def pack(folder: Path) -> bytes:
     return gzip.compress(raw.getvalue(), compresslevel=6, mtime=0)
 
 
+def chosen(folder: Path) -> list[Path]:
+    """All files that a codeset takes of a folder: as `pack`, but of any size, and links
+    that stay in the folder are among them."""
+    return sorted(_files(folder, folder, (*_SKIPPED, *_ignored(folder)), None))
+
+
+def pack_into(folder: Path, files: list[Path], target: Path) -> None:
+    """`files` of `folder` as a .tar.gz; the same files give the same bytes."""
+    with (
+        target.open("wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for file in files:
+            try:
+                _stream(archive, file, file.relative_to(folder).as_posix())
+            except OSError as error:
+                raise InvalidInput(
+                    f"{file} can't be read: {error.strerror}.",
+                    f"Mend its permissions, or name it in {IGNORE_FILE}.",
+                ) from error
+
+
+def _stream(archive: tarfile.TarFile, file: Path, name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    if file.is_symlink():
+        entry.type, entry.linkname = tarfile.SYMTYPE, str(file.readlink())
+        archive.addfile(entry)
+        return
+    with file.open("rb") as content:
+        entry.size = os.fstat(content.fileno()).st_size
+        entry.mode = 0o755 if os.access(file, os.X_OK) else 0o644
+        archive.addfile(entry, content)
+
+
 def _ignored(folder: Path) -> list[str]:
     try:
         lines = (folder / IGNORE_FILE).read_text().splitlines()
@@ -74,7 +109,10 @@ def _ignored(folder: Path) -> list[str]:
     return [line for line in stripped if line and not line.startswith("#")]
 
 
-def _files(folder: Path, root: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+def _files(
+    folder: Path, root: Path, patterns: tuple[str, ...], max_file: int | None
+) -> Iterator[Path]:
+    """Those to pack; without a bound on their size, links to files are links."""
     with os.scandir(folder) as entries:
         found = list(entries)
     for entry in found:
@@ -86,9 +124,15 @@ def _files(folder: Path, root: Path, patterns: tuple[str, ...]) -> Iterator[Path
         if entry.is_dir(follow_symlinks=False):
             if (path / _HOME_SIGN).exists():
                 continue
-            yield from _files(path, root, patterns)
-        elif entry.is_file() and entry.stat().st_size <= MAX_FILE:
+            yield from _files(path, root, patterns, max_file)
+        elif _wanted(entry, max_file):
             yield path
+
+
+def _wanted(entry: os.DirEntry[str], max_file: int | None) -> bool:
+    if max_file is None and entry.is_symlink():
+        return True
+    return entry.is_file() and (max_file is None or entry.stat().st_size <= max_file)
 
 
 def _matches(relative: str, patterns: tuple[str, ...]) -> bool:

@@ -58,12 +58,12 @@ def predict(
     out = output_of(ctx)
     options = options_of(ctx)
     url, token = find_server(options)
-    with Client(url, token) as client:
+    with Client(url, token, options.timeout_s) as client:
         deployment = client.get(f"/deployments/{named(name)}")
         fields = inputs_of(client, deployment)
     deployment["infer_url"] = reachable(deployment["infer_url"], url)
     rows = _rows(row) if row else _file_rows(file) if file else iter(())
-    answers = list(ask(deployment, token, fields, rows))
+    answers = list(ask(deployment, token, fields, rows, options.timeout_s))
     document = {
         "deployment": name,
         "version": deployment["live_version"],
@@ -145,7 +145,11 @@ def _csv_rows(file: Path, source: io.TextIOBase) -> Iterator[tuple[str, Row]]:
 
 
 def ask(
-    deployment: Row, token: str, fields: list[dict[str, Any]], rows: Iterator[tuple[str, Row]]
+    deployment: Row,
+    token: str,
+    fields: list[dict[str, Any]],
+    rows: Iterator[tuple[str, Row]],
+    timeout_s: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Predictions in the rows' order; rows are read and sent chunk by chunk."""
     import httpx
@@ -153,7 +157,7 @@ def ask(
     # On loopback a deployment asks for no token: then none leaves this process.
     local = urlsplit(deployment["infer_url"]).hostname in ("127.0.0.1", "localhost", "::1")
     headers = {} if local else {"Authorization": f"Bearer {token}"}
-    with httpx.Client(headers=headers, timeout=TIMEOUT_S, trust_env=False) as http:
+    with httpx.Client(headers=headers, timeout=timeout_s or TIMEOUT_S, trust_env=False) as http:
         chunk: list[Row] = []
         for where, row in rows:
             chunk.append(_checked(row, where, fields))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from volant.cli import run_life
 from volant.cli.client import Client, named
 from volant.cli.compare import compare
 from volant.cli.lazy import new_app
@@ -15,17 +16,16 @@ from volant.cli.text import ago, took
 from volant.cli.watch import (
     render,
     steps_of,
-    told_failure,
+    told_end,
     verdict,
     watch,
     with_search,
 )
 
-app = new_app(
-    help="List, show, compare, cancel, resume and retry runs.", invoke_without_command=True
-)
+app = new_app(help="List, show, compare, steer and prune runs.", invoke_without_command=True)
 
 app.command()(compare)
+run_life.add_to(app)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 
@@ -34,6 +34,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 def runs(
     ctx: typer.Context,
     loop: Annotated[str | None, typer.Option(help="Only this loop's.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only this workflow's.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
 ) -> None:
     """List runs, newest first."""
@@ -41,7 +42,7 @@ def runs(
         return
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
-        found = client.pages("/runs", limit, loop=loop)
+        found = client.pages("/runs", limit, loop=loop, workflow=workflow)
         if loop and not found["items"]:
             client.get(f"/loops/{named(loop)}")  # says so if there is none
     columns = ("run", "of", "status", "step", "started", "took")
@@ -85,7 +86,7 @@ def show(
             out.document(view, lambda: render(view, out))
             return
         last = watch(client, out, run_id)
-    out.document(last, lambda: told_failure(last, out))
+    out.document(last, lambda: told_end(last, out))
     raise typer.Exit(verdict(last))
 
 

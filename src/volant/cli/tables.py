@@ -30,7 +30,7 @@ def table_lines(columns: Row, rows: Sequence[Row], width: int | None, color: boo
         shown = [_padded(_cut(cell, size), size) for cell, size in zip(row, widths, strict=True)]
         if place:
             shown = [
-                paint(text, STATUS_COLORS.get(cell), color)
+                paint(text, STATUS_COLORS.get(cell.lower()), color)
                 for text, cell in zip(shown, row, strict=True)
             ]
             yield _SPACE.join(shown).rstrip()

@@ -10,10 +10,12 @@ from typing import Any
 from volant.cli import attempts, exits
 from volant.cli.client import Client, named
 from volant.cli.output import Output
+from volant.cli.step_tree import tree
 from volant.cli.text import STATUS_COLORS, clean, number, pairs, took
 from volant.errors import NotFound
 
 POLL_S = 0.4
+_NAME = 12  # cells for a step's name, at least
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _MARKS = {
     "succeeded": "✓",
@@ -112,7 +114,12 @@ def _told(views: Iterator[View], out: Output) -> View:
 def lines(view: View) -> list[tuple[str, str]]:
     """The run in lines, each with the status that colors it."""
     found = [(_head(view), view["state"]["status"])]
-    found += [("  " + _step(step), step["status"]) for step in steps_of(view)]
+    steps = {step["name"]: step for step in steps_of(view)}
+    drawn = tree(view["workflow"]["steps"])
+    width = max((len(left) + len(name) for left, name in drawn), default=0)
+    for left, name in drawn:
+        step = steps[name]
+        found.append((f"  {_step(step, left, max(width, _NAME))}", step["status"]))
     return found
 
 
@@ -124,8 +131,9 @@ def _head(view: View) -> str:
     return clean("  ".join(words))
 
 
-def _step(step: Mapping[str, Any]) -> str:
-    words = f"{_MARKS.get(step['status'], '?')} {step['name']:<12} {step['status']:<10}"
+def _step(step: Mapping[str, Any], left: str = "", width: int = _NAME) -> str:
+    name = step["name"].ljust(width - len(left))
+    words = f"{left}{_MARKS.get(step['status'], '?')} {name} {step['status']:<10}"
     if step["started_at"]:
         words += f" {took(step['started_at'], step['ended_at']):>8}"
     if step["attempt"] > 1:
@@ -138,6 +146,8 @@ def _told_by(step: Mapping[str, Any]) -> str:
     """What a person wants to know of a finished step, from its error or its outputs."""
     if step["error"]:
         return str(step["error"].get("what", ""))
+    if step.get("cached"):
+        return f"cached: as in {step['cached']}"
     if step.get("search"):
         return _so_far(step["search"])
     outputs = step["outputs"]
@@ -176,6 +186,7 @@ def render(view: View, out: Output) -> None:
         if value:
             out.line(f"{key}: {value}", "dim")
     told_failure(view, out)
+    told_outputs(view, out)
     if view["state"]["status"] in ("failed", "cancelled"):
         out.note(f"See its log: volant logs {view['id']}")
 
@@ -192,6 +203,18 @@ def told_failure(view: View, out: Output) -> None:
         out.note(f"Error: {error.get('what', '')}")
         if error.get("fix"):
             out.note(f"Fix: {error['fix']}")
+
+
+def told_end(view: View, out: Output) -> None:
+    """Why it failed, or what it gave."""
+    told_failure(view, out)
+    told_outputs(view, out)
+
+
+def told_outputs(view: View, out: Output) -> None:
+    """What the workflow gave."""
+    for key, value in view.get("outputs", {}).items():
+        out.line(f"{key} = {value if isinstance(value, str) else number(value)}")
 
 
 def refused(view: View) -> bool:

@@ -31,7 +31,10 @@ def why(
 
 
 def _decisions(client: Client, name: str, limit: int) -> dict[str, Any]:
-    """The loop's, or those of a deployment that no loop made."""
+    """The loop's, or those of a deployment that no loop made; a codeset's by PROJECT/NAME."""
+    project, slash, codeset = name.partition("/")
+    if slash:
+        return client.pages(f"/codesets/{named(project)}/{named(codeset)}/decisions", limit)
     try:
         return client.pages(f"/loops/{named(name)}/decisions", limit)
     except NotFound:

@@ -17,6 +17,7 @@ class DecisionKind(StrEnum):
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
     RUN = "run"
+    PUSH = "push"
 
 
 class Outcome(StrEnum):
@@ -31,6 +32,7 @@ class Outcome(StrEnum):
     ADVANCED = "advanced"  # a rollout went on to its next step
     SETTLED = "settled"  # a live revision proved itself
     ABORTED = "aborted"  # a revision was given up before it was live
+    SUPERSEDED = "superseded"  # a newer run came before this one could begin
     REVERTED = "reverted"  # the live one was given up for an earlier one
 
 

@@ -24,7 +24,8 @@ class Job:
     forks from the zygote of `profile`; `command` runs in a shell instead.
     Every line of stdout and stderr goes to `log_path` as JSON
     `{"time", "stream", "text"}`. `preemptible`: it keeps checkpoints, so that whoever
-    takes its machine away costs it little.
+    takes its machine away costs it little. `mounts`, for an `image`: folders of this
+    machine by the path at which its container has them.
     """
 
     id: str
@@ -41,9 +42,12 @@ class Job:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     preemptible: bool = False
-    cwd: Path | None = None  # of a command; `workdir` when absent
+    cwd: Path | None = None  # where it begins; `workdir` when absent
     image: str | None = None  # a container image; none runs it as a process here
     cpu: float | None = None  # cores
+    # Secrets it was given, which its log doesn't keep; see `masking.maskable`.
+    mask: tuple[str, ...] = field(default=(), repr=False)
+    mounts: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
 @dataclass(frozen=True, slots=True)

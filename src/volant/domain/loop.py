@@ -88,9 +88,20 @@ class ChampionRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceRule:
+    """On no group of the column `by` with at least `min_rows` rows may the challenger's
+    metric be worse than the champion's by more than `max_regression`."""
+
+    by: str
+    max_regression: float = 0.0
+    min_rows: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class GateSpec:
     thresholds: tuple[Threshold, ...] = ()
     champion: ChampionRule | None = field(default_factory=ChampionRule)
+    slices: tuple[SliceRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +165,8 @@ class TriggerSpec:
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
     """`rollout` None: a new version takes over at once. `keep`: how many versions that
-    served before stay reachable by their number. `log` None: predictions aren't logged."""
+    served before stay reachable by their number. `log` None: predictions aren't logged.
+    `tests`: shell commands that must succeed before a push to a codeset applies this."""
 
     name: str
     data: DataSpec
@@ -166,6 +178,7 @@ class LoopSpec:
     rollout: RolloutSpec | None = None
     keep: int = 0
     log: LogSpec | None = field(default_factory=LogSpec)
+    tests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

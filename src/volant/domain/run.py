@@ -61,6 +61,8 @@ class StepState:
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: Mapping[str, Any] | None = None
     cached: str | None = None  # the run whose outputs it took over
+    # of a step with `foreach`: total, ended, and running while it runs or failed at its end
+    elements: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,13 @@ class StepSpec:
     `inputs` values are JSON; a string may hold `{{ inputs.x }}` or
     `{{ steps.s.outputs.o }}`, and one that is nothing but such an expression
     keeps the referenced value's type. `when` is an expression; a falsy value
-    skips the step. `foreach` is an expression whose value is a list: the step is done once
-    for each element, which is `{{ item }}` in its inputs and environment, and each of its
-    outputs is the list of theirs. `retries` counts attempts after the first. `outputs` are
-    the names that a command writes, in order. `cache`: outputs of the same step on the same
-    inputs are taken over. An input that is a codeset is the mapping of a `CodesetRef` with
-    the key `path`, where its code lies while the step runs.
+    skips the step. `after` are steps that it comes after without needing them: that one of
+    them was skipped doesn't skip it. `foreach` is an expression whose value is a list: the
+    step is done once for each element, which is `{{ item }}` in its inputs and environment,
+    and each of its outputs is the list of theirs. `retries` counts attempts after the first.
+    `outputs` are the names that a command writes, in order. `cache`: outputs of the same
+    step on the same inputs are taken over. An input that is a codeset is the mapping of a
+    `CodesetRef` with the key `path`, where its code lies while the step runs.
     """
 
     name: str
@@ -62,12 +63,14 @@ class StepSpec:
     cpu: float | None = None
     outputs: tuple[str, ...] = ()
     extensions: Mapping[str, ExtensionBinding] = field(default_factory=dict[str, ExtensionBinding])
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowSpec:
     """`outputs` are expressions over steps' outputs, by name. `version` counts the changes
-    of a registered workflow from 1; 0 is one that isn't registered."""
+    of a registered workflow from 1; 0 is one that isn't registered. `given` are outputs of
+    steps that aren't in it, because they were done elsewhere."""
 
     name: str
     steps: tuple[StepSpec, ...]
@@ -75,3 +78,4 @@ class WorkflowSpec:
     description: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict[str, str])
     version: int = 0
+    given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])

@@ -16,6 +16,7 @@ from volant.evaluation.gate import Champion, decide, gate_from
 from volant.evaluation.metrics import Judged, scores
 from volant.evaluation.scoring import LoadedModel, load_model
 from volant.evaluation.served import Open
+from volant.evaluation.slices import groups_of, measured
 from volant.faults import crash_point
 
 
@@ -26,7 +27,8 @@ def evaluate(
 
     Inputs: model_dir, champion_dir | None, champion_version | None, holdout_path,
     holdout_sha256, target, task, metric, gate (a `GateSpec` as a dict), seed.
-    Outputs: metrics, champion_metrics | None, rules, passed, reason. `opener` opens a model
+    Outputs: metrics, champion_metrics | None, rules, passed, reason, and `slices`, the
+    metrics on each group of rows that the gate looks at. `opener` opens a model
     that has no pickled pipeline, as a replica does.
 
     Raises:
@@ -41,9 +43,9 @@ def evaluate(
     challenger = load_model(Path(inputs["model_dir"]), opener)
     judged = _judge_challenger(challenger, holdout, target)
     champion = _champion(inputs, holdout, target, opener)
-    verdict = decide(
-        gate_from(inputs["gate"]), str(inputs["metric"]), judged, champion, int(inputs["seed"])
-    )
+    gate = gate_from(inputs["gate"])
+    groups = {rule.by: groups_of(holdout, rule.by) for rule in gate.slices}
+    verdict = decide(gate, str(inputs["metric"]), judged, champion, int(inputs["seed"]), groups)
     metrics = scores(judged)
     for rule in verdict.rules:
         said = "holds" if rule["passed"] else "does not hold"
@@ -56,6 +58,11 @@ def evaluate(
         "rules": list(verdict.rules),
         "passed": verdict.passed,
         "reason": verdict.reason,
+        "slices": {
+            name: values
+            for each in groups.values()
+            for name, values in measured(judged, each).items()
+        },
     }
 
 

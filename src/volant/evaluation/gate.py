@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from volant.domain.loop import ChampionRule, GateSpec, Threshold
-from volant.domain.metric import TASK_METRICS
+from volant.domain.loop import ChampionRule, GateSpec, SliceRule, Threshold
+from volant.domain.metric import GREATER_IS_BETTER, TASK_METRICS
 from volant.errors import InvalidInput
 from volant.evaluation.bootstrap import Gain, paired_gain
 from volant.evaluation.metrics import Judged, scores
+from volant.evaluation.slices import Group, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,31 @@ class Verdict:
 def gate_from(body: Mapping[str, Any]) -> GateSpec:
     """A `GateSpec` from its plain form; keys left out take their defaults."""
     thresholds = tuple(Threshold(**item) for item in body.get("thresholds") or ())
+    slices = tuple(SliceRule(**item) for item in body.get("slices") or ())
     if "champion" not in body:
-        return GateSpec(thresholds)
+        return GateSpec(thresholds, slices=slices)
     champion = body["champion"]
-    return GateSpec(thresholds, None if champion is None else ChampionRule(**champion))
+    rule = None if champion is None else ChampionRule(**champion)
+    return GateSpec(thresholds, rule, slices)
 
 
-def decide(
-    gate: GateSpec, metric: str, challenger: Judged, champion: Champion | None, seed: int
+def decide(  # noqa: PLR0917 - what a decision takes
+    gate: GateSpec,
+    metric: str,
+    challenger: Judged,
+    champion: Champion | None,
+    seed: int,
+    groups: Mapping[str, Sequence[Group]] | None = None,
 ) -> Verdict:
-    """Judge every rule of `gate`. `champion` None: there is none yet."""
+    """Judge every rule of `gate`. `champion` None: there is none yet. `groups` are those of
+    each column that a slice rule names."""
     measured = scores(challenger)
     rules = [_threshold(rule, challenger.task, measured) for rule in gate.thresholds]
     if gate.champion is not None:
         rules.append(_champion(gate.champion, metric, challenger, champion, seed))
+    rules += [
+        _slice(rule, metric, challenger, champion, (groups or {})[rule.by]) for rule in gate.slices
+    ]
     failed = [rule for rule in rules if not rule["passed"]]
     return Verdict(not failed, _summary(rules, failed), tuple(rules))
 
@@ -153,6 +165,52 @@ def _compared(
         "rows": challenger.rows,
         "reason": _sentence(rule, metric, (own, other), gain, champion, passed=passed),
     }
+
+
+def _slice(
+    rule: SliceRule,
+    metric: str,
+    challenger: Judged,
+    champion: Champion | None,
+    groups: Sequence[Group],
+) -> dict[str, Any]:
+    """How much worse than the champion the challenger is on each group that is large enough."""
+    facts: dict[str, Any] = {
+        "rule": "slice",
+        "by": rule.by,
+        "metric": metric,
+        "max_regression": rule.max_regression,
+    }
+    if champion is None or champion.judged is None or champion.task != challenger.task:
+        reason = f"there is no champion to compare the groups of {rule.by} with"
+        return {**facts, "passed": True, "skipped": True, "reason": reason}
+    sign = 1.0 if GREATER_IS_BETTER[metric] else -1.0
+    worse: list[tuple[float, str]] = []
+    compared = 0
+    for group in groups:
+        own = scores(within(challenger, group)).get(metric)
+        other = scores(within(champion.judged, group)).get(metric)
+        rows = int(group.rows.sum())
+        if own is None or other is None or rows < rule.min_rows:
+            continue
+        compared += 1
+        loss = sign * (other - own)
+        if loss > rule.max_regression:
+            said = f"{_number(own)} against {_number(other)}, worse by {_number(loss)}, {rows} rows"
+            worse.append((loss, f"{group.name} ({said})"))
+    facts["groups"] = compared
+    if not worse:
+        reason = (
+            f"{metric} is on no group of {rule.by} worse than the champion's by more than "
+            f"{_number(rule.max_regression)} ({compared} compared)"
+        )
+        return {**facts, "passed": True, "reason": reason}
+    worse.sort(reverse=True)
+    reason = (
+        f"{metric} is worse than the champion's ({champion.name}) by more than "
+        f"{_number(rule.max_regression)} where {'; '.join(text for _, text in worse)}"
+    )
+    return {**facts, "passed": False, "worst": worse[0][0], "reason": reason}
 
 
 def _sentence(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from volant.domain.event import CRON_FIRED, Event
 from volant.domain.trigger import Trigger
 from volant.errors import InvalidInput, VolantError
 from volant.ports.clock import Clock
-from volant.ports.records import TriggerRecords
 
 _SOURCE = "volant/schedule"
 _LONGEST_SLEEP_S = 5.0  # so that a changed clock or a new trigger is seen soon
@@ -45,6 +45,16 @@ def event_id_of(trigger_id: str, due: datetime) -> str:
     return f"evt-cron-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
+class DueTriggers(Protocol):
+    """What a schedule needs of the stored triggers; see `TriggerRecords`."""
+
+    def due(self, now: datetime) -> Sequence[Trigger]: ...
+
+    def advance(
+        self, trigger_id: str, expected: datetime, next_at: datetime, event: Event
+    ) -> bool: ...
+
+
 class Schedule:
     """Turns cron triggers that have come due into events.
 
@@ -52,9 +62,18 @@ class Schedule:
         triggers: The stored triggers with their next times.
         clock: The present.
         wake: Called after an event was stored, so that it is dispatched at once.
+        noun: What the triggers are of; an event names it so.
     """
 
-    def __init__(self, *, triggers: TriggerRecords, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        triggers: DueTriggers,
+        clock: Clock,
+        wake: Callable[[], None],
+        noun: str = "loop",
+    ) -> None:
+        self._noun = noun
         self._triggers = triggers
         self._clock = clock
         self._wake = wake
@@ -96,7 +115,8 @@ class Schedule:
             try:
                 fired += self._fire(trigger, now)
             except VolantError as error:
-                log.warning("The schedule of loop %s did not fire: %s", trigger.loop, error)
+                whose = f"{self._noun} {trigger.loop}"
+                log.warning("The schedule of %s did not fire: %s", whose, error)
         if fired:
             self._wake()
         return fired
@@ -109,11 +129,11 @@ class Schedule:
             id=event_id_of(trigger.id, due),
             type=CRON_FIRED,
             source=_SOURCE,
-            subject=f"loop/{trigger.loop}",
+            subject=f"{self._noun}/{trigger.loop}",
             time=now,
             data={
                 "trigger": trigger.id,
-                "loop": trigger.loop,
+                self._noun: trigger.loop,
                 "cron": trigger.cron,
                 "due": due.astimezone(UTC).isoformat(),
             },

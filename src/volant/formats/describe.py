@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from volant.domain.model import Field, TensorSpec
 from volant.errors import InvalidInput
@@ -361,11 +361,32 @@ def _transformers(subject: Subject) -> Draft:
     )
 
 
+def _inside(subject: Subject) -> tuple[tuple[Field, ...], tuple[TensorSpec, ...]]:
+    """What the model that pyfunc wraps says itself: scikit-learn's names or number of
+    features, Keras' shapes. Nothing where it says nothing."""
+    import mlflow.pyfunc  # pyright: ignore[reportMissingImports]
+
+    model: Any = mlflow.pyfunc.load_model(str(subject.folder))
+    raw: Any = model.get_raw_model() if hasattr(model, "get_raw_model") else None
+    names = [str(name) for name in getattr(raw, "feature_names_in_", ())]
+    count = 0 if names else int(getattr(raw, "n_features_in_", 0) or 0)
+    columns = tuple(Field(n, "number") for n in names or [f"x{i}" for i in range(count)])
+    inputs = getattr(raw, "inputs", None)
+    if columns or not isinstance(inputs, list) or len(cast("list[Any]", inputs)) != 1:
+        return columns, ()
+    only: Any = inputs[0]
+    shape = tuple(-1 if size is None else int(size) for size in only.shape)
+    datatype = {"float64": "FP64", "int64": "INT64", "int32": "INT32"}.get(str(only.dtype), "FP32")
+    return (), (TensorSpec("input-0", datatype, shape),)
+
+
 def _asked(subject: Subject) -> Draft:
     """MLflow's pyfunc and a user's class: inputs as declared, or as the example has them."""
     declared, example = subject.declared, subject.example
     columns = declared.columns or (example.fields() if example and example.columns else ())
     tensors = declared.tensors or (() if columns else _shaped(example))
+    if not columns and not tensors and subject.found["format"] == "mlflow":
+        columns, tensors = _inside(subject)
     if not columns and not tensors:
         raise InvalidInput(
             "Nothing tells what the model takes.",

@@ -19,7 +19,7 @@ from volant.formats.requirements import (
     requirements_of,
     unmet,
 )
-from volant.formats.unpack import copied, unpack
+from volant.formats.unpack import copied, plain_copy, unpack
 
 ENVIRONMENTS = ("auto", "own", "volant")
 # What must be importable here for a kind to be served here; the last one names its extra.
@@ -35,15 +35,18 @@ _SAFE = frozenset({"torch"})  # formats whose runtime takes pickled parts as dat
 def inspect(inputs: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     """Unpack an upload and say what it is; nothing of it is loaded or run.
 
-    Inputs: upload (path), or stored {folder, files, name} for files of the artifact store;
-    env. Outputs: source (the folder), format, kind, file, why,
-    facts, digest (SHA-256 over names and contents), pickles (SHA-256 by path), and
+    Inputs: upload (path), or stored {folder, files, name} for files of the artifact store,
+    or folder (path of a folder or a single file on this machine); env. Outputs: source (the
+    folder), format, kind, file, why, facts, digest (SHA-256 over names and contents),
+    pickles (SHA-256 by path), and
     environment: {kind, reasons, requirements, key, python}.
 
     Raises `InvalidInput` for what can't be a model, `Conflict` for altered stored files.
     """
     if "stored" in inputs:
         folder = copied(**inputs["stored"], target=workdir / "source")
+    elif "folder" in inputs:
+        folder = plain_copy(Path(inputs["folder"]), workdir / "source")
     else:
         folder = unpack(Path(inputs["upload"]), workdir / "source")
     found = detect(folder)

@@ -65,6 +65,33 @@ def copied(folder: str, files: Mapping[str, str], name: str, target: Path) -> Pa
     return target
 
 
+def plain_copy(source: Path, target: Path) -> Path:
+    """The plain files of `source`, a folder or one file, in the new folder `target`. Links
+    aren't followed: what they lead to is nobody's model.
+
+    Raises `InvalidInput` for nothing, for a link, and for too much.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    found = [source] if source.is_file() else sorted(source.rglob("*"))
+    root = source.parent if source.is_file() else source
+    if not found:
+        raise _refused(f"{source.name} holds no file.")
+    total = 0
+    for path in found:
+        name = path.relative_to(root)
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise _refused(f"{str(name)[:200]!a} is a link or no plain file.")
+        if path.is_dir():
+            continue
+        total += path.stat().st_size
+        if len(found) > MAX_FILES or total > MAX_BYTES:
+            raise _refused(f"There are more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB.")
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / name)
+    return target
+
+
 def _altered(name: str, file: str, how: str) -> Conflict:
     return Conflict(
         f"The file {file!r} of {name} {how}.",

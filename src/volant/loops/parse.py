@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from yaml.nodes import Node, ScalarNode
 
+from volant.domain.contract import Contract
 from volant.domain.loop import (
     ChampionRule,
     DataSpec,
@@ -21,10 +22,12 @@ from volant.domain.metric import GREATER_IS_BETTER, TASK_METRICS
 from volant.domain.recipe import TASKS
 from volant.errors import InvalidInput
 from volant.loops.columns import contract_of
-from volant.loops.cron import why_not
 from volant.loops.deploy import deploy_of
 from volant.loops.recipe import recipe_of
+from volant.loops.slices import slices_of
 from volant.loops.tune import tune_of
+from volant.yamltext.commands import commands_of
+from volant.yamltext.cron import why_not
 from volant.yamltext.nodes import document
 from volant.yamltext.problems import Problem, error_of, nearest
 from volant.yamltext.reading import Reading, Section, describe
@@ -40,7 +43,7 @@ _DAY = 86_400.0
 _MEBIBYTE = 2**20
 _TEBIBYTE = 2**40
 
-_KEYS = ("kind", "name", "description", "data", "train", "gate", "deploy", "triggers")
+_KEYS = ("kind", "name", "description", "data", "train", "gate", "deploy", "triggers", "tests")
 _LATER = {
     "features": "features computed and served by name",
     "monitor": "watching drift and feedback",
@@ -101,17 +104,19 @@ class _Parse:
             return None
         self._kind(top)
         deploy = deploy_of(self.reading, top)
+        data = self._data(top)
         spec = LoopSpec(
             name=self._name(top, "name"),
             description=top.text("description") or "",
-            data=self._data(top),
+            data=data,
             train=self._train(top),
-            gate=self._gate(top),
+            gate=self._gate(top, data.contract),
             replicas=deploy.replicas,
             triggers=self._triggers(top),
             rollout=deploy.rollout,
             keep=deploy.keep,
             log=deploy.log,
+            tests=commands_of(top, "tests"),
         )
         self._one_task(spec.train.task or TASKS.get(spec.train.recipe or ""))
         return spec
@@ -263,13 +268,13 @@ class _Parse:
                     f"Use one of: {', '.join(TASK_METRICS[task])}.",
                 )
 
-    def _gate(self, top: Section) -> GateSpec:
-        keys = ("thresholds", "champion")
-        later = {"slices": "comparing groups of rows"}
-        section = self._section(top, "gate", keys, later=later)
+    def _gate(self, top: Section, contract: Contract | None) -> GateSpec:
+        section = self._section(top, "gate", ("thresholds", "champion", "slices"))
         if section is None:
             return GateSpec()
-        return GateSpec(thresholds=self._thresholds(section), champion=self._champion(section))
+        return GateSpec(
+            self._thresholds(section), self._champion(section), slices_of(section, contract)
+        )
 
     def _thresholds(self, gate: Section) -> tuple[Threshold, ...]:
         node = gate.child("thresholds")

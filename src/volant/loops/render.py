@@ -41,6 +41,8 @@ def document_of(spec: LoopSpec) -> dict[str, Any]:
     document["gate"] = _gate(spec.gate)
     document["deploy"] = _deploy(spec)
     document["triggers"] = [_trigger(trigger) for trigger in spec.triggers]
+    if spec.tests:
+        document["tests"] = list(spec.tests)
     return document
 
 
@@ -93,7 +95,15 @@ def _gate(gate: GateSpec) -> dict[str, Any]:
     if gate.champion is not None:
         rule = gate.champion
         champion = {"better_by": rule.better_by, "confidence": rule.confidence}
-    return ({"thresholds": thresholds} if thresholds else {}) | {"champion": champion}
+    slices = [
+        {"by": rule.by, "max_regression": rule.max_regression, "min_rows": rule.min_rows}
+        for rule in gate.slices
+    ]
+    return (
+        ({"thresholds": thresholds} if thresholds else {})
+        | {"champion": champion}
+        | ({"slices": slices} if slices else {})
+    )
 
 
 def _deploy(spec: LoopSpec) -> dict[str, Any]:

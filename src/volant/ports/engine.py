@@ -13,7 +13,8 @@ class StepExecutor(Protocol):
     """What the engine calls for one step. Bound by `app`.
 
     Both may be called again after a crash, so both are idempotent by
-    (`run_id`, `step.name`).
+    (`run_id`, `step.name`). An element of a step with `foreach` comes as a step named
+    `<step>/<index>`, with a folder of its own.
     """
 
     def perform(self, request: StepRequest) -> Mapping[str, Any]:
@@ -81,6 +82,12 @@ class RunEngine(Protocol):
 
     def states(self, run_ids: Sequence[str]) -> Mapping[str, RunState]:
         """The present state of each run; ids the engine doesn't know are left out."""
+        ...
+
+    def forget(self, run_ids: Sequence[str]) -> None:
+        """Remove all that is stored of runs that have ended; unknown ids are passed over.
+        Raises `Conflict`, having removed nothing, when one is under way. Whoever keeps a
+        record of the run removes it first: a recorded run that isn't known is started."""
         ...
 
     def close(self) -> None:

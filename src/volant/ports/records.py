@@ -9,7 +9,7 @@ locked or read-only and `ResourceExhausted` when the disk is full.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -100,8 +100,29 @@ class RunRecords(Protocol):
     def get(self, run_id: str) -> Run: ...
 
     def page(
-        self, limit: int, before: str | None = None, *, loop: str | None = None
-    ) -> tuple[Sequence[Run], str | None]: ...
+        self,
+        limit: int,
+        before: str | None = None,
+        *,
+        loop: str | None = None,
+        workflow: str | None = None,
+        project: str | None = None,
+        codeset: str | None = None,
+        registered: bool = False,
+    ) -> tuple[Sequence[Run], str | None]:
+        """With `registered`, only runs of workflows that are registered now."""
+        ...
+
+    def makers(self, run_ids: Sequence[str]) -> Mapping[str, str]:
+        """Those of the runs that a stored model version was made by, each with its name
+        (`wine version 3`)."""
+        ...
+
+    def delete(self, run_ids: Sequence[str], event: Event) -> Sequence[str]:
+        """Delete those of the runs that no model version was made by and that no run but
+        these is a retry of, with the event, whose data gets their ids as `runs`. Returns
+        the ids; nothing is stored when there are none."""
+        ...
 
 
 class EventRecords(Protocol):
@@ -154,7 +175,12 @@ class DecisionRecords(Protocol):
         ...
 
     def page(
-        self, limit: int, before: str | None = None, *, loop: str | None = None
+        self,
+        limit: int,
+        before: str | None = None,
+        *,
+        loop: str | None = None,
+        subject: str | None = None,
     ) -> tuple[Sequence[Decision], str | None]: ...
 
 

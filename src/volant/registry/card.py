@@ -112,7 +112,7 @@ def _metrics(version: ModelVersion, decision: Decision | None) -> list[Block]:
 
 
 def _slices(decision: Decision | None) -> list[Block]:
-    """Metrics of groups of rows, {group: {metric: value}}, where the gate measured them."""
+    """Metrics of groups of rows, {group: {metric: value}}, that the gate measured."""
     told = decision.details.get("slices") if decision else None
     if not isinstance(told, Mapping) or not told:
         return []

@@ -63,6 +63,7 @@ class Wishes:
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     env: str = "auto"
     trusted_by: str | None = None
+    tracking_run: str | None = None  # that made it, for its lineage
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +149,26 @@ class RegistrationDesk:
 
         def make(workdir: Path, stage: Tell) -> tuple[ModelVersion, bool]:
             try:
-                return self._registered(name, path, told, workdir, stage)
+                return self._registered(name, {"upload": str(path)}, told, workdir, stage)
             finally:
                 shutil.rmtree(path.parent, ignore_errors=True)
 
         return self.begin(name, make)
+
+    def register_folder(
+        self, name: str, folder: Path, wishes: Wishes, tell: Tell
+    ) -> tuple[ModelVersion, bool]:
+        """A version of the files in `folder`, and whether it was known: the same files are
+        the same version. In this thread, unlike `register`; `tell` hears of each stage.
+
+        Raises what keeps it from being one.
+        """
+        check_model_name(name)
+        workdir = self._staging / self._ids.new(_WORK)
+        try:
+            return self._registered(name, {"folder": str(folder)}, wishes, workdir, tell)
+        finally:
+            shutil.rmtree(workdir, ignore_errors=True)
 
     def prepare(self, name: str, version: int | str, wishes: Mapping[str, Any]) -> Registration:
         """Begin to make a candidate of a version that is only registered, by the proof that
@@ -216,10 +232,10 @@ class RegistrationDesk:
             shutil.rmtree(workdir, ignore_errors=True)
 
     def _registered(
-        self, name: str, path: Path, wishes: Wishes, workdir: Path, stage: Tell
+        self, name: str, source: Mapping[str, str], wishes: Wishes, workdir: Path, stage: Tell
     ) -> tuple[ModelVersion, bool]:
         stage("reading")
-        told = {"upload": str(path), "env": wishes.env}
+        told = {**source, "env": wishes.env}
         found = self._run("inspect_model", told, "command", workdir, _SHORT_S)
         run_id = _identity(found, wishes)
         with self._alone(f"{name} {run_id}"):
@@ -308,6 +324,7 @@ class RegistrationDesk:
                 holdout_sha256="",
                 code_hash=found["digest"],
                 environment_hash=str(found["environment"].get("key") or ""),
+                tracking_run=wishes.tracking_run,
                 parent_version=champion.version if champion else None,
             ),
             runtime=proven["runtime"],

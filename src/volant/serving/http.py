@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
     """One client. Phases: idle, head, body, then waiting for answers."""
 
     __slots__ = (
+        "_begun",
         "_body",
         "_body_bytes",
         "_deaf",
@@ -78,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._stalled_since: float | None = None
         self._head_bytes = 0
         self._fed = 0  # bytes that the parser has now
+        self._begun = 0  # bytes among whose last this head began
         self._body_bytes = 0
         self._body: list[bytes] = []
         self._held = 0  # of a body that isn't complete, as the server counts it
@@ -149,6 +151,8 @@ class Connection(asyncio.Protocol):
         if self._reading or self._held:
             self._hold()
         still = self._in_head or (self._in_chunk and self._body_bytes == body_bytes)
+        if not was_in_head and self._in_head:
+            self._begun = len(data)
         if was_in_head and still and not self._deaf:
             # In the head or in trailers: a line without an end is counted nowhere else.
             self._head_bytes += len(data)
@@ -201,7 +205,7 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._in_chunk = False
         self._since = self._loop.time()
-        self._head_bytes = 0
+        self._head_bytes = self._begun = 0
         self._body_bytes = 0
         self._url = b""
         self._headers = {}
@@ -248,7 +252,8 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         headers, limits = self._headers, self._server.limits
-        if self._head_bytes + self._fed > limits.head_bytes or len(headers) > limits.headers:
+        came = self._begun + self._head_bytes + self._fed
+        if came > limits.head_bytes or len(headers) > limits.headers:
             # What came may be more than the head.
             sizes = sum(map(len, headers)) + sum(map(len, headers.values()))
             self._head_bytes = len(self._url) + sizes

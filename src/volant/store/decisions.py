@@ -43,11 +43,18 @@ class SqlDecisions:
             return _find(connection, decision_id)
 
     def page(
-        self, limit: int, before: str | None = None, *, loop: str | None = None
+        self,
+        limit: int,
+        before: str | None = None,
+        *,
+        loop: str | None = None,
+        subject: str | None = None,
     ) -> tuple[Sequence[Decision], str | None]:
         statement = sa.select(*columns(decisions))
         if loop is not None:
             statement = statement.where(decisions.c.loop == loop)
+        if subject is not None:
+            statement = statement.where(decisions.c.subject == subject)
         with self._database.read() as connection:
             rows, following = page(connection, statement, decisions.c.seq, limit, before)
         return [_verified(decision) for decision in paged(Decision, rows)], following

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from volant.domain.event import Event
 from volant.errors import Unavailable
 from volant.store.audit import SqlAudit
+from volant.store.codesets import SqlCodesets
 from volant.store.datasets import SqlDatasets, SqlVersions
 from volant.store.decisions import SqlDecisions
 from volant.store.deployments import SqlDeployments
@@ -21,22 +22,26 @@ from volant.store.engine import Database
 from volant.store.events import SqlEvents
 from volant.store.experiment_summaries import SqlExperimentSummaries
 from volant.store.experiments import SqlExperiments
+from volant.store.extensions import SqlExtensions
 from volant.store.logged_models import SqlLoggedModels
 from volant.store.loops import SqlLoops
 from volant.store.migrate import migrate, stored_revision
 from volant.store.migrations import HEAD
 from volant.store.minutes import SqlMinutes
 from volant.store.models import SqlModels
+from volant.store.projects import SqlApplications, SqlProjects, SqlRunnables
 from volant.store.pushes import SqlPushes
 from volant.store.registered_models import SqlRegisteredModels
 from volant.store.registered_versions import SqlRegisteredVersions
 from volant.store.revisions import SqlRevisions
 from volant.store.run_data import SqlRunData
 from volant.store.runs import SqlRuns
+from volant.store.step_cache import SqlStepCache
 from volant.store.tokens import SqlTokens
 from volant.store.tracked_runs import SqlTrackedRuns
 from volant.store.tracking import SqlTracking
 from volant.store.triggers import SqlTriggers
+from volant.store.workflows import SqlAssignments, SqlWorkflows, SqlWorkflowTriggers
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
@@ -73,6 +78,15 @@ class Store:
         self.minutes = SqlMinutes(database)
         self.tokens = SqlTokens(database)
         self.audit = SqlAudit(database)
+        self.projects = SqlProjects(database)
+        self.applications = SqlApplications(database)
+        self.runnables = SqlRunnables(database)
+        self.codesets = SqlCodesets(database)
+        self.extensions = SqlExtensions(database)
+        self.step_cache = SqlStepCache(database)
+        self.workflows = SqlWorkflows(database)
+        self.assignments = SqlAssignments(database)
+        self.workflow_triggers = SqlWorkflowTriggers(database)
 
     @property
     def location(self) -> str:

@@ -19,7 +19,13 @@ _SHOW = {
     "run": "`volant runs` shows the runs.",
     "model version": "`volant models` shows the models and their versions.",
     "deployment": "`volant status` shows the deployments.",
+    "codeset": "`volant codeset list` shows the codesets.",
+    "project": "`volant project list` shows the projects.",
+    "application": "`volant application list` shows the applications.",
+    "runnable": "`volant runnable list` shows the runnables.",
+    "extension": "`volant extension list` shows the extensions.",
     "decision": "`volant why NAME` shows a loop's decisions.",
+    "workflow": "`volant workflow list` shows the workflows.",
 }
 
 

@@ -19,7 +19,15 @@ from volant.domain.loop import LoopSpec, ReplicaSpec, RolloutSpec
 from volant.domain.model import Lineage, Signature, Stage
 from volant.domain.principal import Role
 from volant.domain.workflow import WorkflowSpec
-from volant.store import registered_tables, tracking_tables
+from volant.store import (
+    codeset_tables,
+    extension_tables,
+    project_tables,
+    registered_tables,
+    step_cache_tables,
+    tracking_tables,
+    workflow_tables,
+)
 from volant.store.columns import CASCADE, metadata
 from volant.store.columns import count as _count
 from volant.store.columns import json as _json
@@ -31,7 +39,15 @@ from volant.store.columns import time as _time
 from volant.store.types import Rank, Utc
 
 # Their tables are part of this schema: whoever has it must have imported them.
-OTHERS = (registered_tables, tracking_tables)
+OTHERS = (
+    codeset_tables,
+    extension_tables,
+    project_tables,
+    registered_tables,
+    step_cache_tables,
+    tracking_tables,
+    workflow_tables,
+)
 
 # data
 
@@ -170,6 +186,7 @@ decisions = sa.Table(
     _json("details"),
     _text("sha256"),
     sa.Index(None, "loop", "seq"),
+    sa.Index(None, "subject", "seq"),
 )
 
 # models

@@ -1,6 +1,7 @@
-"""What every `Compute` adapter has to do. An adapter's tests inherit `ComputeContract`
-and give two pytest fixtures: `compute`, and `make_job`, a callable that makes a `Job` of
-an adapter's default profile with a fresh run id and workdir, taking the fields to change.
+"""What every `Compute` adapter has to do. An adapter's tests inherit `ComputeContract`,
+or `CommandContract` if it runs only commands, and give two pytest fixtures: `compute`, and
+`make_job`, a callable that makes a `Job` of an adapter's default profile with a fresh run
+id and workdir, taking the fields to change.
 
 The functions at the top are entries that the suite runs inside jobs.
 """
@@ -99,7 +100,106 @@ def wait_for(path: Path, seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-class ComputeContract:
+class CommandContract:
+    """Of every compute. Inherit it in a test module of an adapter that runs no functions."""
+
+    def test_measures(self, compute: Compute, make_job: MakeJob) -> None:
+        result = compute.run(make_job(command="head -c 30000000 /dev/zero | sort > /dev/null"))
+        assert result.status is JobStatus.SUCCEEDED
+        assert result.wall_s > 0
+        assert result.cpu_s > 0
+        assert result.peak_bytes > 1 << 20
+
+    def test_any_bytes_and_an_open_last_line(self, compute: Compute, make_job: MakeJob) -> None:
+        job = make_job(command=r"""printf 'a\377b\n\n{"k": 1}\nlast'""")
+        assert compute.run(job).status is JobStatus.SUCCEEDED
+        assert texts(job, "stdout") == ["a�b", "", '{"k": 1}', "last"]
+
+    def test_command_environment(self, compute: Compute, make_job: MakeJob) -> None:
+        job = make_job(
+            command='echo "{\\"text\\": \\"$VOLANT_INPUT_MY_NAME\\", \\"rows\\":'
+            ' $VOLANT_INPUT_ROWS, \\"ids\\": \\"$VOLANT_RUN_ID/$VOLANT_STEP/$VOLANT_ATTEMPT\\",'
+            ' \\"own\\": \\"$OWN\\", \\"here\\": \\"$PWD/$VOLANT_WORKDIR\\"}" > "$VOLANT_OUTPUTS"'
+            ' && test -d "$VOLANT_CHECKPOINT_DIR"',
+            inputs={"my-name": "a b", "rows": [1, 2]},
+            env={"OWN": "mine", "VOLANT_STEP": "not this"},
+        )
+        result = compute.run(job)
+        assert result.error is None
+        assert result.outputs == {
+            "text": "a b",
+            "rows": [1, 2],
+            "ids": f"{job.run_id}/{job.step}/{job.attempt}",
+            "own": "mine",
+            "here": f"{job.workdir}/{job.workdir}",
+        }
+
+    def test_command_outputs_as_pairs(self, compute: Compute, make_job: MakeJob) -> None:
+        job = make_job(command="printf 'A=1\\nB=x=y\\n' > $VOLANT_OUTPUTS")
+        assert compute.run(job).outputs == {"A": "1", "B": "x=y"}
+        assert compute.run(make_job(command="true")).outputs == {}
+
+    def test_command_outputs_that_are_broken(self, compute: Compute, make_job: MakeJob) -> None:
+        result = compute.run(make_job(command="printf '{\\n\"a\": oops}' > $VOLANT_OUTPUTS"))
+        assert result.status is JobStatus.FAILED
+        assert result.error is not None
+        assert result.error["code"] == "bad_outputs"
+        assert result.error["details"]["line"] == 2
+
+    def test_command_that_fails(self, compute: Compute, make_job: MakeJob) -> None:
+        job = make_job(command="echo gone wrong >&2; exit 3")
+        result = compute.run(job)
+        assert (result.status, result.exit_code) == (JobStatus.FAILED, 3)
+        assert result.error is not None
+        assert result.error["kind"] == "step_failed"
+        assert "gone wrong" in texts(job, "stderr")
+
+    def test_attempts_dont_see_each_others_outputs(
+        self, compute: Compute, make_job: MakeJob
+    ) -> None:
+        first = make_job(command="echo A=1 > $VOLANT_OUTPUTS")
+        assert compute.run(first).outputs == {"A": "1"}
+        again = make_job(command="true", workdir=first.workdir, attempt=first.attempt)
+        assert compute.run(again).outputs == {}
+
+    def test_command_timeout(self, compute: Compute, make_job: MakeJob) -> None:
+        result = compute.run(make_job(timeout_s=0.2, command="sleep 60"))
+        assert result.status is JobStatus.TIMEOUT
+        assert result.error is not None
+        assert "0.2 s" in result.error["what"]
+
+    def test_command_is_told_before_it_is_killed(self, compute: Compute, make_job: MakeJob) -> None:
+        job = make_job(
+            timeout_s=1.5,
+            command="trap 'echo saved > $VOLANT_CHECKPOINT_DIR/state; exit 0' TERM;"
+            " while :; do sleep 0.05; done",
+        )
+        assert compute.run(job).status is JobStatus.TIMEOUT
+        assert (job.workdir / "checkpoint" / "state").read_text() == "saved\n"
+
+    def test_cancel_ends_this_runs_command_only(self, compute: Compute, make_job: MakeJob) -> None:
+        job, other = make_job(command="touch started; sleep 60"), make_job(command="true")
+        results: list[Any] = []
+        thread = threading.Thread(target=lambda: results.append(compute.run(job)))
+        thread.start()
+        wait_for(job.workdir / "started")
+        compute.cancel(other.run_id)
+        assert compute.run(other).status is JobStatus.SUCCEEDED
+        assert thread.is_alive()
+        compute.cancel(job.run_id)
+        thread.join(20)
+        assert [result.status for result in results] == [JobStatus.CANCELLED]
+
+    def test_no_line_of_a_command_is_lost(self, compute: Compute, make_job: MakeJob) -> None:
+        job = make_job(
+            command="i=0; while [ $i -lt 3000 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done"
+        )
+        assert compute.run(job).status is JobStatus.SUCCEEDED
+        assert texts(job, "stdout") == [f"out {number}" for number in range(3000)]
+        assert texts(job, "stderr") == [f"err {number}" for number in range(3000)]
+
+
+class ComputeContract(CommandContract):
     """Inherit it in a test module of the adapter."""
 
     def test_entry_gets_inputs_and_context(self, compute: Compute, make_job: MakeJob) -> None:
@@ -118,13 +218,6 @@ class ComputeContract:
             "cwd": str(job.workdir),
             "checkpoint_is_folder": True,
         }
-
-    def test_measures(self, compute: Compute, make_job: MakeJob) -> None:
-        result = compute.run(make_job(command="head -c 30000000 /dev/zero | sort > /dev/null"))
-        assert result.status is JobStatus.SUCCEEDED
-        assert result.wall_s > 0
-        assert result.cpu_s > 0
-        assert result.peak_bytes > 1 << 20
 
     def test_volant_error_comes_back_as_it_is(self, compute: Compute, make_job: MakeJob) -> None:
         result = compute.run(make_job(entry=f"{HERE}:refuse"))
@@ -178,56 +271,11 @@ class ComputeContract:
         assert texts(job, "stdout") == [f"out {number}" for number in range(3000)]
         assert texts(job, "stderr") == [f"err {number}" for number in range(3000)]
 
-    def test_any_bytes_and_an_open_last_line(self, compute: Compute, make_job: MakeJob) -> None:
-        job = make_job(command=r"""printf 'a\377b\n\n{"k": 1}\nlast'""")
-        assert compute.run(job).status is JobStatus.SUCCEEDED
-        assert texts(job, "stdout") == ["a�b", "", '{"k": 1}', "last"]
-
-    def test_command_environment(self, compute: Compute, make_job: MakeJob) -> None:
-        job = make_job(
-            command='echo "{\\"text\\": \\"$VOLANT_INPUT_MY_NAME\\", \\"rows\\":'
-            ' $VOLANT_INPUT_ROWS, \\"ids\\": \\"$VOLANT_RUN_ID/$VOLANT_STEP/$VOLANT_ATTEMPT\\",'
-            ' \\"own\\": \\"$OWN\\", \\"here\\": \\"$PWD/$VOLANT_WORKDIR\\"}" > "$VOLANT_OUTPUTS"'
-            ' && test -d "$VOLANT_CHECKPOINT_DIR"',
-            inputs={"my-name": "a b", "rows": [1, 2]},
-            env={"OWN": "mine", "VOLANT_STEP": "not this"},
-        )
-        result = compute.run(job)
-        assert result.error is None
-        assert result.outputs == {
-            "text": "a b",
-            "rows": [1, 2],
-            "ids": f"{job.run_id}/{job.step}/{job.attempt}",
-            "own": "mine",
-            "here": f"{job.workdir}/{job.workdir}",
-        }
-
-    def test_command_outputs_as_pairs(self, compute: Compute, make_job: MakeJob) -> None:
-        job = make_job(command="printf 'A=1\\nB=x=y\\n' > $VOLANT_OUTPUTS")
-        assert compute.run(job).outputs == {"A": "1", "B": "x=y"}
-        assert compute.run(make_job(command="true")).outputs == {}
-
-    def test_command_outputs_that_are_broken(self, compute: Compute, make_job: MakeJob) -> None:
-        result = compute.run(make_job(command="printf '{\\n\"a\": oops}' > $VOLANT_OUTPUTS"))
-        assert result.status is JobStatus.FAILED
-        assert result.error is not None
-        assert result.error["code"] == "bad_outputs"
-        assert result.error["details"]["line"] == 2
-
-    def test_command_that_fails(self, compute: Compute, make_job: MakeJob) -> None:
-        job = make_job(command="echo gone wrong >&2; exit 3")
-        result = compute.run(job)
-        assert (result.status, result.exit_code) == (JobStatus.FAILED, 3)
-        assert result.error is not None
-        assert result.error["kind"] == "step_failed"
-        assert "gone wrong" in texts(job, "stderr")
-
     def test_timeout(self, compute: Compute, make_job: MakeJob) -> None:
-        for change in ({"entry": f"{HERE}:dawdle"}, {"command": "sleep 60"}):
-            result = compute.run(make_job(timeout_s=0.2, **change))
-            assert result.status is JobStatus.TIMEOUT
-            assert result.error is not None
-            assert "0.2 s" in result.error["what"]
+        result = compute.run(make_job(timeout_s=0.2, entry=f"{HERE}:dawdle"))
+        assert result.status is JobStatus.TIMEOUT
+        assert result.error is not None
+        assert "0.2 s" in result.error["what"]
 
     def test_memory_limit(self, compute: Compute, make_job: MakeJob) -> None:
         result = compute.run(make_job(entry=f"{HERE}:devour", memory_bytes=96 << 20))
@@ -250,11 +298,3 @@ class ComputeContract:
         thread.join(20)
         assert [result.status for result in results] == [JobStatus.CANCELLED]
         compute.cancel(job.run_id)  # nothing runs any more
-
-    def test_attempts_dont_see_each_others_outputs(
-        self, compute: Compute, make_job: MakeJob
-    ) -> None:
-        first = make_job(command="echo A=1 > $VOLANT_OUTPUTS")
-        assert compute.run(first).outputs == {"A": "1"}
-        again = make_job(command="true", workdir=first.workdir, attempt=first.attempt)
-        assert compute.run(again).outputs == {}

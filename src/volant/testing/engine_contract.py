@@ -290,6 +290,18 @@ class EngineContract:
         assert state.status is RunStatus.SUCCEEDED
         assert statuses(state) == ["succeeded", "skipped", "skipped", "succeeded", "succeeded"]
 
+    def test_a_step_that_only_comes_after_a_skipped_one_is_done(
+        self, open_engine: OpenEngine
+    ) -> None:
+        runs, executor = Runs(), ScriptedExecutor()
+        engine = open_engine(executor, runs.__getitem__)
+        unwanted = step("a", when="inputs.go")
+        rest = (step("b", after=("a",)), step("c", "a"), step("d", after=("b", "c")))
+        engine.start(runs.make("run-1", unwanted, *rest, inputs={"go": False}))
+        state = await_state(engine, "run-1")
+        assert statuses(state) == ["skipped", "succeeded", "skipped", "succeeded"]
+        assert executor.performed == ["b", "d"]
+
     def test_a_missing_output_names_the_nearest(self, open_engine: OpenEngine) -> None:
         runs = Runs()
         executor = ScriptedExecutor(a=lambda request: {"train_path": "/x"})

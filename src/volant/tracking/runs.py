@@ -54,13 +54,15 @@ class TrackedRunDesk:
         user: str,
         started_at: datetime,
         tags: Sequence[tuple[str, str]] = (),
+        run_id: str | None = None,
     ) -> TrackedRun:
         """A new running run. Its name may come as the tag `mlflow.runName`; without one
-        it gets one. Raises `InvalidInput` for a deleted experiment."""
+        it gets one. `run_id` is chosen by the platform alone. Raises `InvalidInput` for a
+        deleted experiment."""
         experiment = self._experiments.get(experiment_id or DEFAULT_EXPERIMENT)
         given = checks.tags(dict(tags))
         called = name or given.get(_NAME_TAG, "") or _random_name()
-        run_id = secrets.token_hex(16)
+        run_id = run_id or secrets.token_hex(16)
         return self._runs.create(
             TrackedRun(
                 id=run_id,

@@ -189,7 +189,10 @@ class Checkpoints:
     def clear(self, run_id: str, runs_dir: Path) -> None:
         """Remove all checkpoints of a run, the folders they were made in too. Its ledgers
         keep the attempts."""
-        for control in sorted(runs_dir.glob(f"{run_id}/*/{folder_of(Path())}")):
+        own = folder_of(Path())
+        # An element of a step with `foreach` works in a folder of the step's.
+        found = [*runs_dir.glob(f"{run_id}/*/{own}"), *runs_dir.glob(f"{run_id}/*/*/{own}")]
+        for control in sorted(found):
             ledger = Ledger.read(control.parent)
             if ledger.checkpoints:
                 replace(ledger, checkpoints=()).write(control.parent)

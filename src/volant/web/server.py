@@ -20,7 +20,10 @@ from volant import __version__
 from volant.settings import Settings
 from volant.web import serverlog
 from volant.web.api.app import create_app
+from volant.web.api.app_page import pages as app_pages
+from volant.web.api.app_sessions import AppSessions
 from volant.web.api.verbs import Platform
+from volant.web.git.door import routes as git_routes
 from volant.web.listener import BACKLOG, RECORD, Address, bind, check
 from volant.web.mlflow.door import routes as mlflow_routes
 
@@ -55,13 +58,14 @@ def serve(
     *,
     ready: Callable[[str], None],
     doors: Sequence[BaseRoute] = (),
+    sessions: AppSessions | None = None,
 ) -> None:
     """Start `platform` and serve it until SIGINT, SIGTERM or SIGHUP; then close it.
 
     `home/server.json` tells local clients where we are for as long as we accept.
     `ready` is called with our URL once requests are answered. A signal before that
     ends the start; one that comes while all is being closed is heard, and changes nothing.
-    `doors` are the routes of other protocols.
+    `doors` are the routes of other protocols, and of pages with these `sessions`.
     """
     url = address.url(listener.getsockname()[1])
     record = home / RECORD
@@ -70,7 +74,7 @@ def serve(
         write_record(record, url)
         ready(url)
 
-    app = create_app(platform, hosts=address.names(), doors=doors)
+    app = create_app(platform, hosts=address.names(), doors=doors, sessions=sessions)
     server = _Server(_config(app, address), accepting)
     app.state.leaving = lambda: server.should_exit  # an endless answer ends with us
     with _signals(server) as signals:
@@ -184,4 +188,6 @@ def run(
     # The lock is ours now, so a record that lies here is a dead server's.
     (home / RECORD).unlink(missing_ok=True)
     serverlog.configure(home / "logs" / "server.log", terminal=terminal)
-    serve(platform, listener, address, home, ready=ready, doors=mlflow_routes(platform))
+    sessions = AppSessions()
+    doors = (*mlflow_routes(platform), *git_routes(platform), *app_pages(platform, sessions))
+    serve(platform, listener, address, home, ready=ready, doors=doors, sessions=sessions)

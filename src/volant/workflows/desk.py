@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ from volant.ports.clock import Clock, Ids
 from volant.ports.engine import RunEngine
 from volant.ports.records import RunRecords
 from volant.workflows.expressions import nearest
-from volant.workflows.logs import read_logs
+from volant.workflows.logs import log_folders, read_logs
 from volant.workflows.plan import plan_workflow
 
 SEARCHED = 200  # newest runs that are looked through for a misspelt or a forgotten one
@@ -31,16 +31,25 @@ class RunDesk:
         home: Logs lie in `home/runs/<run>/<step>/log.jsonl`.
         clock: For a retry's and an event's time.
         ids: For a retry's identity.
+        why_cancelled: Why a run was cancelled, as an error's `to_dict`, if it is known.
     """
 
     def __init__(
-        self, runs: RunRecords, engine: RunEngine, home: Path, clock: Clock, ids: Ids
+        self,
+        runs: RunRecords,
+        engine: RunEngine,
+        home: Path,
+        clock: Clock,
+        ids: Ids,
+        *,
+        why_cancelled: Callable[[str], Mapping[str, Any] | None] = lambda run_id: None,
     ) -> None:
         self._runs = runs
         self._engine = engine
         self._runs_dir = home / "runs"
         self._clock = clock
         self._ids = ids
+        self._why_cancelled = why_cancelled
 
     def start(self, run: Run) -> Run:
         """Store `run` and enqueue it; the same id again changes nothing.
@@ -75,12 +84,62 @@ class RunDesk:
         return run, self._state(run, self._engine.states([run_id]))
 
     def page(
-        self, limit: int, before: str | None = None, loop: str | None = None
+        self,
+        limit: int,
+        before: str | None = None,
+        loop: str | None = None,
+        *,
+        status: frozenset[RunStatus] | None = None,
+        **only: Any,
     ) -> tuple[list[tuple[Run, RunState]], str | None]:
-        """Runs with their states, newest first, and the next page's cursor."""
-        runs, cursor = self._runs.page(limit, before, loop=loop)
+        """Runs with their states, newest first, and the next page's cursor. `only`: the
+        `workflow`, `project`, `codeset` (`project/name`) that they must be of, and
+        `registered`, for those of registered workflows."""
+        if status is None:
+            runs, cursor = self._runs.page(limit, before, loop=loop, **only)
+            return self.with_states(runs), cursor
+        found: list[tuple[Run, RunState]] = []
+        while len(found) < limit:
+            runs, cursor = self._runs.page(SEARCHED, before, loop=loop, **only)
+            for place, each in enumerate(self.with_states(runs), start=1):
+                if each[1].status not in status:
+                    continue
+                found.append(each)
+                if len(found) == limit and place < len(runs):
+                    # Where the next page begins is known to the store alone.
+                    _, cursor = self._runs.page(place, before, loop=loop, **only)
+                    return found, cursor
+            if cursor is None:
+                break
+            before = cursor
+        else:
+            return found, before
+        return found, None
+
+    def facts(self, limit: int, **only: Any) -> Sequence[Run]:
+        """Runs without their states, newest first; `only` as in `page`."""
+        return self._runs.page(limit, None, **only)[0]
+
+    def with_states(self, runs: Sequence[Run]) -> list[tuple[Run, RunState]]:
+        """Each run with its state now."""
         states = self._engine.states([run.id for run in runs])
-        return [(run, self._state(run, states)) for run in runs], cursor
+        return [(run, self._state(run, states)) for run in runs]
+
+    def folder(self, run_id: str) -> Path:
+        """Where a run's steps work and write their logs."""
+        return self._runs_dir / run_id
+
+    def forget(self, run_ids: Sequence[str]) -> None:
+        """Let the engine drop runs whose rows are gone."""
+        self._engine.forget(run_ids)
+
+    def known(self, run_id: str) -> bool:
+        """Whether a run with this id was started."""
+        try:
+            self._runs.get(run_id)
+        except NotFound:
+            return False
+        return True
 
     def cancel(self, run_id: str) -> None:
         """Stop a run and its steps. Raises `NotFound`, `Conflict` when it has ended."""
@@ -128,21 +187,30 @@ class RunDesk:
     def logs(
         self, run_id: str, step: str | None = None, after: str | None = None
     ) -> Mapping[str, Any]:
-        """The next lines of a run's log, or of one step's; see `read_logs`.
+        """The next lines of a run's log, or of one step's; see `read_logs`. `STEP/3` is the
+        element 3 of a step with `foreach`.
 
         Raises `NotFound` for an unknown run or step, `InvalidInput` for a bad cursor.
         """
         run = self._find(run_id)
+        folder = self._runs_dir / run_id
+        element = None
         if step is not None:
-            _check_step(run, step)
+            step, element = _step_and_element(run, step)
         # The state first: what was written before the end is then read after it.
         state = self._state(run, self._engine.states([run_id]))
         ended = state.status in TERMINAL
         if step is not None:
             of_step = next((entry for entry in state.steps if entry.name == step), None)
             ended = ended or (of_step is not None and of_step.status in TERMINAL)
-        names = [step] if step else [spec.name for spec in run.workflow.steps]
-        return read_logs(self._runs_dir / run_id, names, after, ended=ended)
+        names = [
+            name
+            for spec in run.workflow.steps
+            if step in (None, spec.name)
+            for name in log_folders(folder, spec.name, foreach=spec.foreach is not None)
+            if element in (None, name)
+        ]
+        return read_logs(folder, names, after, ended=ended)
 
     def _find(self, run_id: str) -> Run:
         try:
@@ -161,10 +229,11 @@ class RunDesk:
         if run.id not in self._engine.states([run.id]):
             self._engine.start(run)
 
-    @staticmethod
-    def _state(run: Run, states: Mapping[str, RunState]) -> RunState:
+    def _state(self, run: Run, states: Mapping[str, RunState]) -> RunState:
         known = states.get(run.id)
         if known is not None:
+            if known.status is RunStatus.CANCELLED and known.error is None:
+                return replace(known, error=self._why_cancelled(run.id))
             return known
         steps = tuple(StepState(spec.name, RunStatus.QUEUED) for spec in run.workflow.steps)
         return RunState(run.id, RunStatus.QUEUED, steps)
@@ -194,6 +263,16 @@ def _like(run_id: str, known: Sequence[str]) -> str:
     near = get_close_matches(run_id[:200], known, n=1, cutoff=0.9)  # ids are alike anyway
     show = "`volant runs` lists them."
     return f"Did you mean {near[0]}? {show}" if near else show
+
+
+def _step_and_element(run: Run, name: str) -> tuple[str, str | None]:
+    """A step's name, and the whole when it names an element. Raises `NotFound`."""
+    step, _, number = name.partition("/")
+    foreach = any(spec.name == step and spec.foreach for spec in run.workflow.steps)
+    if foreach and number.isdecimal():
+        return step, name
+    _check_step(run, name)
+    return name, None
 
 
 def _check_step(run: Run, step: str) -> None:

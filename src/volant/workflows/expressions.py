@@ -1,5 +1,10 @@
 """Expressions in manifests: `{{ inputs.x }}`, `{{ steps.s.outputs.a.b }}` and `when:`.
 
+References start with `inputs`, with `steps`, with `extensions` (the step's own, by the name
+it gives them: `{{ extensions.e.url }}`, `{{ extensions.e.cfg.KEY }}`), or are `item`, the
+present element of the step's `foreach`. An input that is a codeset has fields (`name`,
+`project`, `version`, `url`); alone it is all of them, and within a text `url:version`.
+
 The grammar, loosest first; nothing here is ever handed to Python's `eval`:
 
     or      = and ("or" and)*
@@ -7,7 +12,8 @@ The grammar, loosest first; nothing here is ever handed to Python's `eval`:
     not     = "not" not | compare
     compare = value (("==" | "!=") value)?
     value   = literal | path | "(" or ")" | "{{" or "}}"
-    path    = ("inputs" | "steps") ("." name-or-index)+
+    path    = ("inputs" | "steps" | "extensions") ("." name-or-index)+
+            | "item" ("." name-or-index)*
     literal = number | 'text' | "text" | true | false | null
 
 A literal `{{` in a text is written `{{ '{{' }}`.
@@ -15,7 +21,6 @@ A literal `{{` in a text is written `{{ '{{' }}`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +29,14 @@ from typing import Any, cast
 
 from volant.errors import InvalidInput
 
+ROOTS = ("inputs", "steps", "extensions", "item")
+EXTENSION_FIELDS = (
+    *("product", "version", "zone", "service_resource", "service_category", "url", "cfg"),
+)
+
 MAX_LENGTH = 4000  # characters of one expression
 MAX_DEPTH = 40  # levels of parentheses and `not`s
+_SHOWN = 60  # characters of a text around where it can't be read
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -55,7 +66,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`path` starts with `inputs` or `steps`."""
+    """`path` starts with one of `ROOTS`."""
 
     path: tuple[str, ...]
 
@@ -86,12 +97,31 @@ class Chain:
 Expression = Literal | Reference | Not | Compare | Chain
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What references mean: the workflow's inputs, and outputs by step."""
+_FORMS = {
+    "inputs": "inputs.NAME",
+    "steps": "steps.STEP.outputs.NAME",
+    "extensions": "extensions.NAME.url, or another of its fields, or extensions.NAME.cfg.KEY",
+}
 
-    inputs: Mapping[str, Any]
-    outputs: Mapping[str, Mapping[str, Any]]
+
+def _whole(path: tuple[str, ...]) -> bool:
+    """Whether a path goes as far as its first word asks for."""
+    match path[0]:
+        case "item":
+            return True
+        case "inputs":
+            return len(path) >= 2
+        case "steps":
+            return len(path) >= 3 and path[2] == "outputs"
+        case _:
+            return len(path) == (4 if path[2:3] == ("cfg",) else 3)
+
+
+def _around(text: str, position: int) -> str:
+    """A short text whole, of a long one what is near `position`."""
+    if len(text) <= 2 * _SHOWN:
+        return text
+    return f"…{text[max(0, position - _SHOWN) : position + _SHOWN]}…"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -123,11 +153,15 @@ class _Parser:
             found = repr(self.text[self.start : self.start + 10])
         return InvalidInput(
             f"{self.where}: expected {expected}, found {found} at character"
-            f" {self.start + 1} of {self.text!r}.",
+            f" {self.start + 1} of {_around(self.text, self.start)!r}.",
             "Write a reference like {{ steps.train.outputs.metric }}, or a condition of"
             " references and literals with ==, !=, not, and, or.",
             code="invalid_expression",
-            details={"where": self.where, "expression": self.text, "position": self.start},
+            details={
+                "where": self.where,
+                "expression": _around(self.text, self.start),
+                "position": self.start,
+            },
         )
 
     def advance(self) -> None:
@@ -207,18 +241,18 @@ class _Parser:
 
     def reference(self, word: str) -> Reference:
         path = tuple(word.split("."))
-        if path[0] not in ("inputs", "steps"):
+        if path[0] not in ROOTS:
             raise InvalidInput(
                 f"{self.where}: {word!r} refers to nothing.",
-                "References start with 'inputs.' or 'steps.'; put text in quotes."
-                f" {nearest(path[0], ('inputs', 'steps'))}",
+                "References start with 'inputs.', 'steps.' or 'extensions.', or are 'item';"
+                f" put text in quotes. {nearest(path[0], ROOTS)}",
                 code="unknown_reference",
                 details={"where": self.where, "reference": word},
             )
-        if len(path) < 2 or (path[0] == "steps" and (len(path) < 3 or path[2] != "outputs")):
+        if not _whole(path):
             raise InvalidInput(
                 f"{self.where}: {word!r} isn't a whole reference.",
-                "Write inputs.NAME or steps.STEP.outputs.NAME.",
+                f"Write {_FORMS[path[0]]}.",
                 code="unknown_reference",
                 details={"where": self.where, "reference": word},
             )
@@ -254,58 +288,6 @@ def parse_template(text: str, where: str) -> list[str | Expression]:
     if position < len(text):
         parts.append(text[position:])
     return parts
-
-
-def evaluate(expression: Expression, scope: Scope) -> Any:
-    """The expression's value. `and` and `or` give True or False."""
-    match expression:
-        case Literal(value):
-            return value
-        case Reference():
-            return look_up(expression, scope)
-        case Not(operand):
-            return not evaluate(operand, scope)
-        case Compare(left, right, equal):
-            return _same(evaluate(left, scope), evaluate(right, scope)) == equal
-        case Chain(word, operands):
-            values = (bool(evaluate(operand, scope)) for operand in operands)
-            return all(values) if word == "and" else any(values)
-
-
-def look_up(reference: Reference, scope: Scope) -> Any:
-    """The referenced value; raises `InvalidInput` with the nearest name there is."""
-    path = reference.path
-    if path[0] == "inputs":
-        value: Any = scope.inputs
-        start = 1
-    else:
-        value = _member(scope.outputs, path[1], reference, "steps")
-        start = 3
-    for index in range(start, len(path)):
-        value = _member(value, path[index], reference, ".".join(path[:index]))
-    return value
-
-
-def render(value: Any, scope: Scope, where: str) -> Any:
-    """`value` with every expression in its strings replaced, at any depth.
-
-    A string that is one expression and nothing else keeps the value's type; in a
-    longer string, text goes in as it is and everything else as JSON.
-    """
-    if isinstance(value, str):
-        parts = parse_template(value, where)
-        if len(parts) == 1 and not isinstance(parts[0], str):
-            return evaluate(parts[0], scope)
-        return "".join(
-            part if isinstance(part, str) else _text(evaluate(part, scope)) for part in parts
-        )
-    if isinstance(value, Mapping):
-        items = cast("Mapping[str, Any]", value).items()
-        return {key: render(item, scope, f"{where}.{key}") for key, item in items}
-    if isinstance(value, (list, tuple)):
-        items = enumerate(cast("Sequence[Any]", value))
-        return [render(item, scope, f"{where}[{index}]") for index, item in items]
-    return value
 
 
 def references_of(expression: Expression) -> Iterator[Reference]:
@@ -346,34 +328,3 @@ def _check_length(text: str, where: str) -> None:
             f"Keep it under {MAX_LENGTH}; compute the rest in a step.",
             code="invalid_expression",
         )
-
-
-def _same(left: Any, right: Any) -> bool:
-    # Python's True == 1 would make `when: steps.s.outputs.count == true` pass for 1.
-    if isinstance(left, bool) != isinstance(right, bool):
-        return False
-    return bool(left == right)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _member(value: Any, key: str, reference: Reference, inside: str) -> Any:
-    names: list[str] = []
-    if isinstance(value, Mapping):
-        mapping = cast("Mapping[str, Any]", value)
-        if key in mapping:
-            return mapping[key]
-        names = [str(name) for name in mapping]
-    elif isinstance(value, (list, tuple)):
-        items = cast("Sequence[Any]", value)
-        if key.isdecimal() and int(key) < len(items):
-            return items[int(key)]
-        names = [str(index) for index in range(len(items))]
-    raise InvalidInput(
-        f"{reference} doesn't exist: {inside} has no {key!r}.",
-        nearest(key, names),
-        code="unknown_reference",
-        details={"reference": str(reference), "known": names[:20]},
-    )

@@ -49,6 +49,20 @@ def read_logs(
     return {"lines": lines, "after": _cursor(offsets), "done": ended and complete}
 
 
+def log_folders(run_dir: Path, step: str, *, foreach: bool) -> Sequence[str]:
+    """Where a step writes its log, below the run's folder. Each element of a step with
+    `foreach` has a folder of its own in the step's, named by its number."""
+    if not foreach:
+        return [step]
+    try:
+        numbers = sorted(
+            int(entry.name) for entry in (run_dir / step).iterdir() if entry.name.isdecimal()
+        )
+    except FileNotFoundError:
+        return []
+    return [f"{step}/{number}" for number in numbers]
+
+
 def _read(path: Path, start: int, room: int, *, ended: bool) -> tuple[list[bytes], int, bool]:
     """Whole lines from `start` on, where they end, and whether that is all there is."""
     try:

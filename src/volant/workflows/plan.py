@@ -9,15 +9,20 @@ from typing import Any
 
 from volant.domain.workflow import StepSpec, WorkflowSpec
 from volant.errors import InvalidInput
-from volant.workflows.expressions import (
-    Reference,
+from volant.workflows.elements import elements, references_in_elements
+from volant.workflows.evaluation import (
     Scope,
     evaluate,
+    holds,
+    render,
+    render_text,
+)
+from volant.workflows.expressions import (
+    Reference,
     nearest,
     parse_condition,
     references_in,
     references_of,
-    render,
 )
 
 # A name is a folder, a part of an identifier, and a word in expressions.
@@ -27,7 +32,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 @dataclass(frozen=True, slots=True)
 class WorkflowPlan:
     """A workflow that can run. `order` is topological, ties in the written order;
-    `needs` holds both what a step says it needs and what its expressions refer to."""
+    `needs` holds what a step says it needs or comes after, and what it refers to."""
 
     workflow: WorkflowSpec
     order: tuple[str, ...]
@@ -39,25 +44,43 @@ class WorkflowPlan:
         when = self.steps[step].when
         if when is None:
             return True
-        scope = Scope(self.workflow.inputs, outputs)
-        return bool(evaluate(parse_condition(when, f"steps.{step}.when"), scope))
+        expression = parse_condition(when, f"steps.{step}.when")
+        return holds(evaluate(expression, self._scope(step, outputs)))
 
     def items(self, step: str, outputs: Mapping[str, Mapping[str, Any]]) -> Sequence[Any] | None:
-        """The elements of the step's `foreach`; None without one."""
-        return None
+        """The elements of the step's `foreach`; None without one.
+
+        Raises `InvalidInput` when its value is no list, or one that is too long.
+        """
+        foreach = self.steps[step].foreach
+        if foreach is None:
+            return None
+        return elements(foreach, self._scope(step, outputs), f"steps.{step}.foreach")
 
     def rendered(
         self, step: str, outputs: Mapping[str, Mapping[str, Any]], item: Any = None
     ) -> StepSpec:
-        """The step with every expression resolved.
+        """The step with the expressions in its inputs, image, environment and command
+        resolved. `call`, and what its extensions are bound to, hold none.
 
         Raises `InvalidInput` when an output that is referred to isn't there.
         """
-        scope = Scope(self.workflow.inputs, outputs)
+        scope = self._scope(step, outputs, item)
         spec = self.steps[step]
-        given = spec.inputs
-        inputs = {key: render(given[key], scope, f"steps.{step}.inputs.{key}") for key in given}
-        return replace(spec, inputs=inputs)
+        at = f"steps.{step}"
+        return replace(
+            spec,
+            inputs={k: render(v, scope, f"{at}.inputs.{k}") for k, v in spec.inputs.items()},
+            env={k: render_text(v, scope, f"{at}.env.{k}") for k, v in spec.env.items()},
+            image=spec.image and render_text(spec.image, scope, f"{at}.image"),
+            run=spec.run and render_text(spec.run, scope, f"{at}.run"),
+        )
+
+    def _scope(
+        self, step: str, outputs: Mapping[str, Mapping[str, Any]], item: Any = None
+    ) -> Scope:
+        known = {**self.workflow.given, **outputs}
+        return Scope(self.workflow.inputs, known, self.steps[step].extensions, item)
 
     def downstream(self, step: str) -> frozenset[str]:
         """Every step that needs `step`, directly or not."""
@@ -72,9 +95,9 @@ def plan_workflow(workflow: WorkflowSpec) -> WorkflowPlan:
     """Check a workflow and order its steps.
 
     Raises `InvalidInput` that names the step and the offending value: no steps, a bad or
-    repeated name, not exactly one of uses/call/run, a bad number, an expression that
-    doesn't parse, a reference to an unknown step or input (with the nearest name), a
-    circle (with its steps in order).
+    repeated name, not one of uses, call, run and image, a bad number, an expression that
+    doesn't parse, a reference to an unknown step, input or extension (with the nearest
+    name) or to an `item` without `foreach`, a circle (with its steps in order).
     """
     steps = _by_name(workflow)
     for step in workflow.steps:
@@ -111,11 +134,16 @@ def _by_name(workflow: WorkflowSpec) -> dict[str, StepSpec]:
 def _check_step(step: StepSpec) -> None:
     kinds = {"uses": step.uses, "call": step.call, "run": step.run}
     given = [kind for kind, value in kinds.items() if value]
-    if len(given) != 1:
-        having = " and ".join(given) if given else "none of them"
+    # An image runs what it holds, or a call or a command; a built-in step has none.
+    alone = step.image is not None and not given
+    if not alone and (len(given) != 1 or (step.image is not None and given == ["uses"])):
+        if step.image is not None:
+            given.append("image")
         raise InvalidInput(
-            f"Step {step.name!r} must have exactly one of uses, call and run; it has {having}.",
-            "Keep one: uses for a built-in step, call for a Python function, run for a command.",
+            f"Step {step.name!r} must have exactly one of uses, call and run, or an image"
+            f" (alone, or with call or run); it has {' and '.join(given) or 'none of them'}.",
+            "Keep one: uses for a built-in step, call for a Python function, run for a command,"
+            " image for a container.",
             code="invalid_step",
             details={"step": step.name, "given": given},
         )
@@ -124,6 +152,7 @@ def _check_step(step: StepSpec) -> None:
         "backoff_s": (step.backoff_s, step.backoff_s >= 0, "0 or more seconds"),
         "timeout_s": (step.timeout_s, _positive(step.timeout_s), "more than 0 seconds"),
         "memory_bytes": (step.memory_bytes, _positive(step.memory_bytes), "more than 0 bytes"),
+        "cpu": (step.cpu, _positive(step.cpu), "more than 0 cores"),
     }
     for key, (value, good, expected) in numbers.items():
         if not good:
@@ -140,8 +169,8 @@ def _positive(number: float | None) -> bool:
 
 
 def _needs(step: StepSpec, workflow: WorkflowSpec, steps: Mapping[str, StepSpec]) -> frozenset[str]:
-    found = set(step.needs)
-    for name in step.needs:
+    found = {*step.needs, *step.after}
+    for name in (*step.needs, *step.after):
         if name not in steps:
             raise InvalidInput(
                 f"Step {step.name!r} needs {name!r}, which isn't a step.",
@@ -149,28 +178,66 @@ def _needs(step: StepSpec, workflow: WorkflowSpec, steps: Mapping[str, StepSpec]
                 code="unknown_step",
                 details={"step": step.name, "needs": name},
             )
-    for reference in _references(step):
-        if reference.path[0] == "inputs":
-            _check_known(step, reference, reference.path[1], workflow.inputs, "input")
-        else:
-            _check_known(step, reference, reference.path[1], steps, "step")
-            found.add(reference.path[1])
+    for reference in references_of_step(step):
+        match reference.path[0]:
+            case "inputs":
+                _check_known(step, reference, workflow.inputs, "the workflow has no input")
+            case "steps":
+                known = {**steps, **workflow.given}
+                _check_known(step, reference, known, "the workflow has no step")
+                found.update({reference.path[1]} & steps.keys())
+            case "extensions":
+                _check_known(step, reference, step.extensions, "the step has no extension")
+            case _:
+                _check_item(step)
     return frozenset(found)
 
 
-def _references(step: StepSpec) -> Iterator[Reference]:
-    for key, value in step.inputs.items():
-        yield from references_in(value, f"steps.{step.name}.inputs.{key}")
-    if step.when is not None:
-        yield from references_of(parse_condition(step.when, f"steps.{step.name}.when"))
+def references_of_step(step: StepSpec) -> Iterator[Reference]:
+    """Every reference in a step, whichever field it stands in."""
+    at = f"steps.{step.name}"
+    yield from references_in(step.inputs, f"{at}.inputs")
+    yield from references_in(step.env, f"{at}.env")
+    yield from references_in(step.image, f"{at}.image")
+    yield from references_in(step.run, f"{at}.run")
+    for key in ("when", "foreach"):
+        for reference in _of_the_whole(step, key):
+            if reference.path[0] == "item":
+                raise InvalidInput(
+                    f"Step {step.name!r} refers to {reference} in its {key}.",
+                    "item stands in what is done for each element: inputs, env, image, run.",
+                    code="unknown_reference",
+                    details={"step": step.name, "reference": str(reference)},
+                )
+            yield reference
+
+
+def _of_the_whole(step: StepSpec, key: str) -> Iterator[Reference]:
+    """The references of what is evaluated once for a step, not once for each element."""
+    where = f"steps.{step.name}.{key}"
+    if key == "when" and step.when is not None:
+        yield from references_of(parse_condition(step.when, where))
+    if key == "foreach" and step.foreach is not None:
+        yield from references_in_elements(step.foreach, where)
+
+
+def _check_item(step: StepSpec) -> None:
+    if step.foreach is None:
+        raise InvalidInput(
+            f"Step {step.name!r} refers to item, but it has no foreach.",
+            "Give it a foreach, or refer to an input or another step's output.",
+            code="unknown_reference",
+            details={"step": step.name, "reference": "item"},
+        )
 
 
 def _check_known(
-    step: StepSpec, reference: Reference, name: str, known: Mapping[str, Any], noun: str
+    step: StepSpec, reference: Reference, known: Mapping[str, Any], without: str
 ) -> None:
+    name = reference.path[1]
     if name not in known:
         raise InvalidInput(
-            f"Step {step.name!r} refers to {reference}, but the workflow has no {noun} {name!r}.",
+            f"Step {step.name!r} refers to {reference}, but {without} {name!r}.",
             nearest(name, list(known)),
             code="unknown_reference",
             details={"step": step.name, "reference": str(reference)},

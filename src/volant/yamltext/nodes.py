@@ -74,18 +74,26 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
             self.depth -= 1
 
 
-def document(text: str) -> Node | Problem:
-    """The one document in `text`, or what is wrong with its YAML."""
+def document(
+    text: str, noun: str = "loop", start: str = "Run: volant init --from data.csv"
+) -> Node | Problem:
+    """The one document in `text`, or what is wrong with its YAML.
+
+    Args:
+        text: All of the file.
+        noun: What a file of this kind describes.
+        start: What to do when it is empty.
+    """
     if len(text) > MAX_CHARACTERS:
         return Problem(
             1,
             1,
             "",
             f"The file has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read.",
-            "Point at the loop's own file; data belongs in a dataset.",
+            f"Point at the {noun}'s own file; data belongs in a dataset.",
         )
     try:
-        return _compose(text)
+        return _compose(text, noun, start)
     except ReaderError as error:
         return _unprintable(text, error)
     except yaml.MarkedYAMLError as error:
@@ -101,21 +109,21 @@ def document(text: str) -> Node | Problem:
         )
 
 
-def _compose(text: str) -> Node | Problem:
+def _compose(text: str, noun: str, start: str) -> Node | Problem:
     loader = _Loader(text)
     if not loader.check_node():
-        return Problem(1, 1, "", "The file is empty.", "Run: volant init --from data.csv")
+        return Problem(1, 1, "", "The file is empty.", start)
     node = loader.get_node()
     if node is None:  # can't be, after check_node
-        return Problem(1, 1, "", "The file is empty.", "Run: volant init --from data.csv")
+        return Problem(1, 1, "", "The file is empty.", start)
     if loader.check_node():
         mark = loader.peek_event().start_mark  # pyright: ignore[reportOptionalMemberAccess]
         return Problem(
             mark.line + 1,
             mark.column + 1,
             "",
-            "A second document starts here (after ---); a file holds one loop.",
-            "Put each loop into a file of its own.",
+            f"A second document starts here (after ---); a file holds one {noun}.",
+            f"Put each {noun} into a file of its own.",
         )
     return node
 

@@ -143,6 +143,17 @@ class Reading:
             return None
         return None if self._unstorable(node, path, node.value) else node.value
 
+    def raw(self, node: Node, path: str) -> str | None:
+        """Any scalar as it was written (`false` is "false", `1.10` is "1.10"); None for an
+        empty value, and for what isn't a scalar, which is noted."""
+        if not isinstance(node, ScalarNode):
+            what = f"{path} must be one value, not {describe(node)}."
+            self.bad(node, path, what, "Write text, or put all of it in quotes.")
+            return None
+        if node.tag == "null" or self._unstorable(node, path, node.value):
+            return None
+        return node.value
+
     def number(self, node: Node, path: str, *, whole: bool = False) -> float | int | None:
         """A finite number; `whole` asks for an integer that fits 64 bits."""
         wanted = "a whole number" if whole else "a number"
@@ -213,6 +224,11 @@ class Section:
     def __contains__(self, key: str) -> bool:
         return key in self.items
 
+    def without(self, key: str) -> Section:
+        """The same, as if `key` weren't there."""
+        left = {name: node for name, node in self.items.items() if name != key}
+        return Section(self.reading, self.node, self.path, left)
+
     def child(self, key: str) -> Node | None:
         return self.items.get(key)
 
@@ -225,6 +241,11 @@ class Section:
     def text(self, key: str) -> str | None:
         node = self.items.get(key)
         return None if node is None else self.reading.text(node, self.at(key))
+
+    def raw(self, key: str) -> str | None:
+        """See `Reading.raw`; None too for a key that is absent."""
+        node = self.items.get(key)
+        return None if node is None else self.reading.raw(node, self.at(key))
 
     def flag(self, key: str) -> bool | None:
         node = self.items.get(key)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from volant.adapters.dbos_engine.turns import take_turns
 from volant.errors import InvalidInput, MissingExtra, ResourceExhausted, Unavailable
 
 SCHEMA = "dbos"
@@ -63,6 +64,7 @@ def open_database(database: str | sa.Engine) -> sa.Engine:
             max_overflow=56,
         )
         event.listen(engine, "connect", _set_pragmas)
+        take_turns(engine, LOCK_WAIT_MS / 1000)
         return engine
     if kind == "postgresql":
         try:

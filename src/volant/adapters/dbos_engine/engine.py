@@ -22,19 +22,23 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from volant.adapters.dbos_engine import entry
+from volant.adapters.dbos_engine.board import Board
 from volant.adapters.dbos_engine.database import Halt, Tables, open_database, translated
+from volant.adapters.dbos_engine.fanout import FanOut
 from volant.adapters.dbos_engine.heartbeat import Heartbeat
 from volant.adapters.dbos_engine.mend import Mender
-from volant.adapters.dbos_engine.outcome import Outcome, step_id
+from volant.adapters.dbos_engine.outcome import step_id
+from volant.adapters.dbos_engine.resume import partition, resume
 from volant.adapters.dbos_engine.slots import Slots
 from volant.adapters.dbos_engine.states import States
 from volant.adapters.dbos_engine.wake import QueueWorker, internal_queue
-from volant.adapters.dbos_engine.walk import Board, Walker
+from volant.adapters.dbos_engine.walk import Walker
 from volant.adapters.dbos_engine.work import Registry, StepWorker
 from volant.domain.run import TERMINAL, Run, RunState, RunStatus
 from volant.domain.workflow import WorkflowSpec
 from volant.errors import Conflict, NotFound, Unavailable
 from volant.ports.engine import Plan, StepExecutor
+from volant.ports.step_cache import Reuse
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class DbosEngine:
         heartbeat_s: How often this worker shows its peers that it lives; None never,
             which is the default on SQLite.
         mend_s: How often it looks for work that lost its thread; see mend.py.
+        reuse: Where steps with `cache` find and leave outputs; None, and they are done.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class DbosEngine:
         dead_after_s: float = 30.0,
         timeout_grace_s: float = 30.0,
         mend_s: float = 2.0,
+        reuse: Reuse | None = None,
     ) -> None:
         self._engine = open_database(database)
         shared = self._engine.dialect.name == "postgresql"
@@ -137,6 +143,8 @@ class DbosEngine:
             slots=self._slots,
             registry=self._registry,
             runs_dir=home / "runs",
+            fan_out=FanOut(self._slots, self._boards, self._executor_id, self._registry.closing),
+            reuse=reuse,
             timeout_grace_s=timeout_grace_s,
         )
 
@@ -202,7 +210,7 @@ class DbosEngine:
         names = [step.name for step in run.workflow.steps]
 
         def enqueue() -> None:
-            key = _partition(run)
+            key = partition(run)
             with SetWorkflowID(run.id), SetEnqueueOptions(queue_partition_key=key):
                 DBOS.enqueue_workflow(RUNS_QUEUE, entry.run_workflow, run.id, names, run.from_step)
 
@@ -216,13 +224,12 @@ class DbosEngine:
 
         Raises `NotFound`, or `Conflict` when it has ended.
         """
-        steps = self._steps_of(run_id)
+        parts = self._parts_of(run_id)
         before = self.states([run_id])[run_id].status
         if before not in TERMINAL:
             with translated():
                 self._tables.check_writable()
-                ids = [run_id, *(step_id(run_id, step) for step in steps)]
-                entry.outside(DBOS.cancel_workflows, ids)
+                entry.outside(DBOS.cancel_workflows, [run_id, *parts])
                 after = self._tables.statuses([run_id])[run_id][0]
             if after == "CANCELLED":
                 self._cancelled(run_id)
@@ -241,7 +248,7 @@ class DbosEngine:
 
         Raises `NotFound`, or `Conflict` when it is under way or has succeeded.
         """
-        steps = self._steps_of(run_id)
+        parts = self._parts_of(run_id)
         status = self.states([run_id])[run_id].status
         if status not in (RunStatus.CANCELLED, RunStatus.FAILED):
             raise Conflict(
@@ -255,30 +262,34 @@ class DbosEngine:
         with translated():
             self._tables.check_writable()
             self._registry.revive(run_id)
-            entry.outside(self._resume, run, [step_id(run_id, step) for step in steps])
+            entry.outside(resume, run, parts, RUNS_QUEUE)
         self._wake()
-
-    def _resume(self, run: Run, steps: Sequence[str]) -> None:
-        """Steps before the run: a crash in between leaves steps that end by themselves
-        and a run that can be resumed once more."""
-        rows = DBOS.list_workflows(workflow_ids=[run.id, *steps], load_input=False)
-        cancelled = [row.workflow_id for row in rows if row.status == "CANCELLED"]
-        if run.id in cancelled:
-            stopped = [name for name in cancelled if name != run.id]
-            if stopped:
-                DBOS.resume_workflows(stopped)
-            DBOS.resume_workflows([run.id], queue_name=RUNS_QUEUE)
-            return
-        for row in rows:
-            if row.workflow_id != run.id and (first := _to_do_again(row)) is not None:
-                DBOS.rewind_workflow(row.workflow_id, start_step=first)
-        DBOS.rewind_workflow(run.id, queue_name=RUNS_QUEUE, queue_partition_key=_partition(run))
 
     def states(self, run_ids: Sequence[str]) -> Mapping[str, RunState]:
         """The present state of each run; ids that aren't known are left out."""
         self._check_open()
         with translated():
             return entry.outside(self._states.read, run_ids)
+
+    def forget(self, run_ids: Sequence[str]) -> None:
+        """Remove all that is stored of runs that have ended, each in one transaction.
+
+        Raises `Conflict`, having removed nothing, when one is under way.
+        """
+        states = self.states(run_ids)
+        for run_id, state in states.items():
+            if state.status not in TERMINAL:
+                raise Conflict(
+                    f"Run {run_id} is {state.status.value}; only a run that has ended can go.",
+                    "Wait for its end, or cancel it first.",
+                    details={"run": run_id, "status": state.status.value},
+                )
+        with translated():
+            self._tables.check_writable()
+            for run_id, parts in entry.outside(self._states.workflows_of, run_ids).items():
+                entry.outside(DBOS.delete_workflows, [*parts, run_id])
+                with self._remembered_lock:
+                    self._remembered.pop(run_id, None)
 
     def close(self) -> None:
         """Stop working. Steps at work are left pending for the next launch; whoever runs
@@ -351,19 +362,21 @@ class DbosEngine:
             while len(self._remembered) > REMEMBERED_RUNS:
                 self._remembered.popitem(last=False)
 
-    def _steps_of(self, run_id: str) -> Sequence[str]:
+    def _parts_of(self, run_id: str) -> Sequence[str]:
+        """The workflows of a run's steps and of their elements."""
         self._check_open()
         with translated():
-            steps = entry.outside(self._states.steps_of, run_id)
-        if steps is None:
+            parts = entry.outside(self._states.workflows_of, [run_id]).get(run_id)
+        if parts is None:
             raise NotFound(f"There is no run {run_id!r}.", "List the runs with `volant runs`.")
-        return steps
+        return parts
 
     def _cancelled(self, run_id: str) -> None:
         self._registry.cancel(run_id)
-        if (board := self._boards.get(run_id)) is not None:
-            board.look = True
-            board.wake.set()
+        for name, board in list(self._boards.items()):
+            if name == run_id or name.startswith(step_id(run_id, "")):
+                board.look = True
+                board.wake.set()
         self._on_cancel(run_id)
         self._wake()
         self._on_end(run_id, RunStatus.CANCELLED, None)
@@ -446,22 +459,6 @@ class DbosEngine:
             raise Unavailable(
                 "The run engine isn't open.", "Wait until the platform is up, then try again."
             )
-
-
-def _partition(run: Run) -> str:
-    """Runs of one key start one after another; a run without a key has its own."""
-    return f"key:{run.queue_key}" if run.queue_key else f"run:{run.id}"
-
-
-def _to_do_again(row: Any) -> int | None:
-    """The first record to drop from a step that ended, so that it is done again; None
-    when it ended well. Work that only failed to be committed is kept."""
-    if row.status != "SUCCESS":
-        return None if row.status in ("PENDING", "ENQUEUED") else 1
-    outcome = Outcome.from_dict(row.output)
-    if outcome.status is not RunStatus.FAILED:
-        return None
-    return outcome.attempt + 1 if outcome.performed else 1
 
 
 def _unique_name() -> str:

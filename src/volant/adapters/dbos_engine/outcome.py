@@ -10,6 +10,8 @@ from typing import Any
 
 from volant.domain.run import RunStatus
 
+EACH = "each"  # the record of how many elements a step has
+
 
 def now_ms() -> int:
     """Milliseconds since the epoch."""
@@ -24,7 +26,8 @@ def moment(millis: int | None) -> datetime | None:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`attempt` counts every attempt, lost ones too; 0 when there was none. `performed`
-    tells that a failed step's work was done and only its commit failed."""
+    tells that a failed step's work was done and only its commit failed. `cached` is the run
+    whose outputs these are; `elements` counts those of a step with `foreach`."""
 
     status: RunStatus
     started_ms: int
@@ -33,6 +36,8 @@ class Outcome:
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: Mapping[str, Any] | None = None
     performed: bool = False
+    cached: str | None = None
+    elements: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -43,6 +48,8 @@ class Outcome:
             "outputs": self.outputs,
             "error": self.error,
             "performed": self.performed,
+            "cached": self.cached,
+            "elements": self.elements,
         }
 
     @classmethod
@@ -55,9 +62,16 @@ class Outcome:
             outputs=body["outputs"],
             error=body["error"],
             performed=body["performed"],
+            cached=body.get("cached"),
+            elements=body.get("elements"),
         )
 
 
 def step_id(run_id: str, step: str) -> str:
-    """The workflow identifier of a run's step."""
+    """The workflow identifier of a run's step, or of one element of it."""
     return f"{run_id}:{step}"
+
+
+def element_name(step: str, index: int) -> str:
+    """An element of a step with `foreach`, as a step of its own; no step is named so."""
+    return f"{step}/{index}"

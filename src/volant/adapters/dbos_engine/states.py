@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dbos import DBOS
-
+from volant.adapters.dbos_engine.board import CHUNK, outcome_of, rows_of
 from volant.adapters.dbos_engine.database import Tables
-from volant.adapters.dbos_engine.outcome import moment, step_id
-from volant.adapters.dbos_engine.walk import outcome_of
+from volant.adapters.dbos_engine.outcome import EACH, element_name, moment, step_id
 from volant.domain.run import RunState, RunStatus, StepState
 
-CHUNK = 500  # identifiers a query, well under every database's limit of parameters
+Record = tuple[str, Mapping[str, Any]]  # a recorded function's name, and its JSON
+# A step's name, its row, its finished attempts, and how its elements stand.
+Entry = tuple[str, Any, Sequence[Mapping[str, Any]], Mapping[str, int] | None]
 
 _ACTIVE = {
     "ENQUEUED": RunStatus.QUEUED,
@@ -32,64 +32,97 @@ _UNBEGUN = {
 
 @dataclass(frozen=True)
 class States:
-    """Two queries for a page of runs; a third while some of their steps are at work."""
+    """Two queries for a page of runs; a third while some of their steps are at work, and a
+    fourth while some of these are done for each element of a list."""
 
     tables: Tables
 
     def read(self, run_ids: Sequence[str]) -> Mapping[str, RunState]:
         """The state of each run that DBOS knows."""
-        runs = {row.workflow_id: row for row in _rows(run_ids, inputs=True)}
+        runs = {row.workflow_id: row for row in rows_of(run_ids, inputs=True)}
         steps = {run_id: _step_names(row) for run_id, row in runs.items()}
         names = [step_id(run_id, name) for run_id in runs for name in steps[run_id]]
-        rows = {row.workflow_id: row for row in _rows(names)}
+        rows = {row.workflow_id: row for row in rows_of(names)}
         working = [name for name, row in rows.items() if row.status == "PENDING"]
-        attempts = self._attempts(working)
+        records = self._records(working)
+        elements = self._elements(records)
         return {
-            run_id: _run_state(runs[run_id], steps[run_id], rows, attempts)
+            run_id: _run_state(
+                runs[run_id],
+                [
+                    (name, rows.get(key), _attempts(records.get(key, ())), elements.get(key))
+                    for name in steps[run_id]
+                    if (key := step_id(run_id, name))
+                ],
+            )
             for run_id in run_ids
             if run_id in runs
         }
 
     def steps_of(self, run_id: str) -> Sequence[str] | None:
         """The names of a run's steps; None when DBOS doesn't know the run."""
-        rows = _rows([run_id], inputs=True)
+        rows = rows_of([run_id], inputs=True)
         return _step_names(rows[0]) if rows else None
 
-    def _attempts(self, names: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """The finished attempts of steps at work."""
-        found: dict[str, list[Mapping[str, Any]]] = {}
+    def workflows_of(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The identifiers of all that a run consists of but itself, for each that is known:
+        steps, and elements of steps."""
+        runs = {row.workflow_id: row for row in rows_of(run_ids, inputs=True)}
+        steps = {
+            run_id: [step_id(run_id, name) for name in _step_names(row)]
+            for run_id, row in runs.items()
+        }
+        records = self._records([name for names in steps.values() for name in names])
+        return {
+            run_id: [*names, *(part for name in names for part in _parts(name, records))]
+            for run_id, names in steps.items()
+        }
+
+    def _records(self, names: Sequence[str]) -> Mapping[str, Sequence[Record]]:
+        """What these steps recorded: their finished attempts, how many elements they have."""
+        found: dict[str, list[Record]] = {}
         for start in range(0, len(names), CHUNK):
             chunk = names[start : start + CHUNK]
             for workflow, function, output, _ in self.tables.recorded_steps(chunk):
-                if function.startswith("perform:"):
-                    found.setdefault(workflow, []).append(json.loads(output))
+                found.setdefault(workflow, []).append((function, json.loads(output)))
         return found
 
+    def _elements(self, records: Mapping[str, Sequence[Record]]) -> Mapping[str, Mapping[str, int]]:
+        """How the elements of steps at work stand."""
+        parts = {name: found for name in records if (found := _parts(name, records))}
+        names = [part for found in parts.values() for part in found]
+        rows: dict[str, str] = {}
+        for start in range(0, len(names), CHUNK):
+            found = self.tables.statuses(names[start : start + CHUNK])
+            rows.update({name: status for name, (status, _) in found.items()})
+        return {
+            name: {
+                "total": len(found),
+                "ended": sum(rows.get(part) in ("SUCCESS", "ERROR") for part in found),
+                "running": sum(rows.get(part) == "PENDING" for part in found),
+            }
+            for name, found in parts.items()
+        }
 
-def _rows(ids: Sequence[str], *, inputs: bool = False) -> list[Any]:
-    rows: list[Any] = []
-    for start in range(0, len(ids), CHUNK):
-        chunk = list(ids[start : start + CHUNK])
-        rows += DBOS.list_workflows(workflow_ids=chunk, load_input=inputs)
-    return rows
+
+def _parts(name: str, records: Mapping[str, Sequence[Record]]) -> Sequence[str]:
+    for function, body in records.get(name, ()):
+        if function == EACH:
+            return [element_name(name, index) for index in range(body["count"])]
+    return ()
+
+
+def _attempts(records: Sequence[Record]) -> Sequence[Mapping[str, Any]]:
+    return [body for function, body in records if function.startswith("perform:")]
 
 
 def _step_names(row: Any) -> Sequence[str]:
     return row.input["args"][1]
 
 
-def _run_state(
-    row: Any,
-    names: Sequence[str],
-    rows: Mapping[str, Any],
-    attempts: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> RunState:
+def _run_state(row: Any, entries: Sequence[Entry]) -> RunState:
     status, error, ended_ms = _run_outcome(row)
-    steps = tuple(
-        _step_state(name, rows.get(key), status, attempts.get(key, ()))
-        for name in names
-        if (key := step_id(row.workflow_id, name))
-    )
+    steps = tuple(_step_state(entry, status) for entry in entries)
     begun = [step.started_at for step in steps if step.started_at is not None]
     started = min(begun) if begun else moment(row.dequeued_at)
     ended = moment(ended_ms)
@@ -107,9 +140,8 @@ def _run_outcome(row: Any) -> tuple[RunStatus, Mapping[str, Any] | None, int | N
     return RunStatus.FAILED, outcome.error if outcome else None, row.completed_at
 
 
-def _step_state(
-    name: str, row: Any, run: RunStatus, attempts: Sequence[Mapping[str, Any]]
-) -> StepState:
+def _step_state(entry: Entry, run: RunStatus) -> StepState:
+    name, row, attempts, elements = entry
     if row is None:
         return StepState(name, _UNBEGUN.get(run, RunStatus.SKIPPED))
     if row.status in ("ENQUEUED", "DELAYED"):
@@ -119,9 +151,19 @@ def _step_state(
         failed = attempts[-1].get("error") if attempts else None
         done = bool(attempts) and failed is None  # performed, being committed
         attempt = len(attempts) + (0 if done else 1)
-        return StepState(name, RunStatus.RUNNING, attempt, moment(started), error=failed)
+        return StepState(
+            name, RunStatus.RUNNING, attempt, moment(started), error=failed, elements=elements
+        )
     outcome = outcome_of(row)
     assert outcome is not None  # every other status is final
-    started, ended = moment(outcome.started_ms), moment(outcome.ended_ms)
-    error = None if outcome.status is RunStatus.CANCELLED else outcome.error
-    return StepState(name, outcome.status, outcome.attempt, started, ended, outcome.outputs, error)
+    return StepState(
+        name,
+        outcome.status,
+        outcome.attempt,
+        moment(outcome.started_ms),
+        moment(outcome.ended_ms),
+        outcome.outputs,
+        None if outcome.status is RunStatus.CANCELLED else outcome.error,
+        outcome.cached,
+        outcome.elements,
+    )

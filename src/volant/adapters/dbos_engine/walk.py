@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from dbos import DBOS, SetWorkflowID
-from dbos._error import DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError
-
-from volant.adapters.dbos_engine.database import Halt
-from volant.adapters.dbos_engine.entry import outside, step_workflow
-from volant.adapters.dbos_engine.outcome import Outcome, now_ms, step_id
+from volant.adapters.dbos_engine.board import Board, Watch, begin
+from volant.adapters.dbos_engine.entry import outside
+from volant.adapters.dbos_engine.outcome import Outcome, now_ms
 from volant.adapters.dbos_engine.plain import plain_error
 from volant.adapters.dbos_engine.slots import Slots
 from volant.adapters.dbos_engine.work import Registry
@@ -23,35 +17,36 @@ from volant.domain.run import Run, RunState, RunStatus
 from volant.errors import Unavailable, VolantError
 from volant.ports.engine import Plan
 
-LOOK_S = 1.0  # how often a run looks whether it is still wanted
-LOOK_ELSEWHERE_S = 0.05  # the same while a step of it ends out of our sight
 LOAD_ATTEMPTS = 60
 GOOD = (RunStatus.SUCCEEDED, RunStatus.SKIPPED)
 
 Ended = Callable[[str, RunStatus, Mapping[str, Any] | None], None]
 
 
-@dataclass
-class Board:
-    """Where a run learns that its steps ended. `elsewhere` are steps that no thread
-    started by this run does: after a crash DBOS itself starts them again."""
+@dataclass(frozen=True)
+class Reusable:
+    """What a run takes over of the one that it repeats: outputs of steps that succeeded,
+    with the run that they are of. Steps in `anew` are done, whatever is known of them; those
+    in `partly` may have elements that succeeded in the run `before`."""
 
-    wake: threading.Event = field(default_factory=threading.Event)
-    ended: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
-    elsewhere: set[str] = field(default_factory=set[str])
-    look: bool = False  # at the database, at once
+    steps: Mapping[str, tuple[Mapping[str, Any], str]] = field(
+        default_factory=dict[str, tuple[Mapping[str, Any], str]]
+    )
+    anew: frozenset[str] = frozenset()
+    partly: frozenset[str] = frozenset()
+    before: str | None = None
 
-    def missing(self) -> set[str]:
-        """Steps whose end only the database will tell."""
-        return self.elsewhere - self.ended.keys()
-
-    def note(self, step: str, future: Future[dict[str, Any]]) -> None:
-        """A step's thread came to its end, and DBOS has stored how."""
-        if future.cancelled() or future.exception() is not None:
-            self.elsewhere.add(step)  # cancelled or taken over: the database knows
-        else:
-            self.ended[step] = Outcome.from_dict(future.result())
-        self.wake.set()
+    def task(self, name: str, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What the step's workflow is given."""
+        if name in self.steps:
+            taken, run_id = self.steps[name]
+            return {"reuse": taken, "from": run_id}
+        task: dict[str, Any] = {"outputs": outputs}
+        if name in self.anew:
+            task["anew"] = True
+        if name in self.partly:
+            task["before"] = self.before
+        return task
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class Walk:
     plan: Plan
     board: Board
     slots: Slots
-    reuse: Mapping[str, Mapping[str, Any]]
+    reuse: Reusable
     started: set[str] = field(default_factory=set[str])
 
     def advance(self) -> bool:
@@ -81,42 +76,18 @@ class Walk:
 
     def _begin(self, name: str, needs: Mapping[str, Outcome]) -> bool:
         task: dict[str, Any]
-        if any(outcome.status is RunStatus.SKIPPED for outcome in needs.values()):
+        after = self.plan.steps[name].after
+        if any(o.status is RunStatus.SKIPPED and n not in after for n, o in needs.items()):
             task = {"skip": True}
-        elif name in self.reuse:
-            task = {"reuse": self.reuse[name]}
         else:
-            task = {"outputs": {need: outcome.outputs for need, outcome in needs.items()}}
-        identifier = step_id(self.run.id, name)
-        working = "outputs" in task
-        if working and not self.slots.grant(identifier, self.board.wake):
-            return False
+            outputs = {need: outcome.outputs for need, outcome in needs.items()}
+            task = self.reuse.task(name, outputs)
         self.started.add(name)
-        try:
-            future = outside(_start_step, identifier, self.run.id, name, task)
-        except BaseException:
-            self.slots.withdraw(identifier)
-            raise
-        if future is None:
-            self.slots.withdraw(identifier)
-            self.board.elsewhere.add(name)
-            self.board.wake.set()
-        else:
-            # A slot that came to no attempt, because the step wasn't wanted, or its inputs
-            # or its row couldn't be had, is free again.
-            future.add_done_callback(lambda _: self.slots.withdraw(identifier))
-            future.add_done_callback(partial(self.board.note, name))
+        works = "outputs" in task
+        if not begin(self.board, self.slots, self.run.id, name, task, works=works):
+            self.started.discard(name)
+            return False
         return True
-
-
-def _start_step(
-    identifier: str, run_id: str, step: str, task: Mapping[str, Any]
-) -> Future[dict[str, Any]] | None:
-    """Start a step in this process; None when its row exists, so it was started before."""
-    with SetWorkflowID(identifier):
-        handle = DBOS.start_workflow(step_workflow, run_id, step, task)
-    future = getattr(handle, "future", None)
-    return future if isinstance(future, Future) else None
 
 
 @dataclass(frozen=True)
@@ -141,8 +112,9 @@ class Walker:
         board = self.boards[run_id] = Board()
         try:
             walk = Walk(run, plan, board, self.slots, self._reusable(run, plan, from_step))
+            watch = Watch(board, run_id, run_id, self.executor_id, self.registry.closing)
             while walk.advance():
-                self._wait(walk)
+                watch.wait()
         finally:
             if self.boards.get(run_id) is board:  # a resumed walk may have its own by now
                 del self.boards[run_id]
@@ -165,81 +137,33 @@ class Walker:
                 self.registry.pause(run_id, time.time() + 1)
         return self.load(run_id)
 
-    def _reusable(
-        self, run: Run, plan: Plan, from_step: str | None
-    ) -> Mapping[str, Mapping[str, Any]]:
+    def _reusable(self, run: Run, plan: Plan, from_step: str | None) -> Reusable:
         """Outputs that a retry takes over: of steps that succeeded, outside of what is to
         be done again, and only while all that they need is taken over too."""
         if run.retry_of is None:
-            return {}
+            return Reusable()
+        anew = plan.downstream(from_step) | {from_step} if from_step else frozenset[str]()
         before = outside(self.states, [run.retry_of]).get(run.retry_of)
         if before is None:
-            return {}
-        again = plan.downstream(from_step) | {from_step} if from_step else frozenset[str]()
+            return Reusable(anew=anew)
         ended = {step.name: step for step in before.steps}
-        kept: dict[str, Mapping[str, Any]] = {}
+        kept: dict[str, tuple[Mapping[str, Any], str]] = {}
         settled: set[str] = set()
+        partly: set[str] = set()
         for name in plan.order:
             step = ended.get(name)
-            if step is None or name in again or not plan.needs[name] <= settled:
+            if step is None or name in anew or not plan.needs[name] <= settled:
                 continue
             if step.status is RunStatus.SUCCEEDED:
-                kept[name] = step.outputs
+                kept[name] = (step.outputs, step.cached or run.retry_of)
                 settled.add(name)
             elif step.status is RunStatus.SKIPPED:
                 settled.add(name)
-        return kept
-
-    def _wait(self, walk: Walk) -> None:
-        """Until a step ended or a slot may be free; now and then, look at the database."""
-        board = walk.board
-        woken = board.wake.wait(LOOK_ELSEWHERE_S if board.missing() else LOOK_S)
-        board.wake.clear()
-        if self.registry.closing.is_set():
-            raise Halt
-        if board.look or board.missing() or not woken:
-            board.look = False
-            self._look(walk)
-
-    def _look(self, walk: Walk) -> None:
-        board, run_id = walk.board, walk.run.id
-        missing = {step_id(run_id, name): name for name in board.missing()}
-        rows = outside(_rows, [run_id, *missing])
-        for row in rows:
-            if row.workflow_id == run_id:
-                if row.status == "CANCELLED":
-                    raise DBOSWorkflowCancelledError(f"Run {run_id} is cancelled.")
-                if row.status != "PENDING" or row.executor_id != self.executor_id:
-                    raise DBOSWorkflowConflictIDError(run_id)
-            elif (outcome := outcome_of(row)) is not None:
-                board.ended[missing[row.workflow_id]] = outcome
+            elif plan.steps[name].foreach is not None:
+                partly.add(name)
+        return Reusable(kept, anew, frozenset(partly), run.retry_of)
 
     def _end(self, run_id: str, error: Mapping[str, Any] | None) -> dict[str, Any]:
         status = RunStatus.SUCCEEDED if error is None else RunStatus.FAILED
         self.on_end(run_id, status, error)
         return {"status": status.value, "ended": now_ms(), "error": error}
-
-
-def _rows(ids: Sequence[str]) -> Sequence[Any]:
-    return DBOS.list_workflows(workflow_ids=list(ids), load_input=False)
-
-
-def outcome_of(row: Any) -> Outcome | None:
-    """How a step's workflow ended, from DBOS' row of it; None while it hasn't."""
-    if row.status == "SUCCESS":
-        return Outcome.from_dict(row.output)
-    if row.status in ("PENDING", "ENQUEUED", "DELAYED"):
-        return None
-    ended = row.completed_at or now_ms()
-    started = row.dequeued_at or row.created_at or ended
-    if row.status == "CANCELLED":
-        error = {"what": "The step was cancelled.", "fix": "Resume the run.", "code": "cancelled"}
-        return Outcome(RunStatus.CANCELLED, started, ended, error=_failure(error))
-    what = f"The step's workflow ended as {row.status}: {row.error}"
-    fix = "Resume the run; if it happens again, this is a defect of Volant."
-    error = {"what": what, "fix": fix, "code": "engine_failed"}
-    return Outcome(RunStatus.FAILED, started, ended, error=_failure(error))
-
-
-def _failure(body: Mapping[str, str]) -> dict[str, Any]:
-    return {"kind": "step_failed", "details": {}, **body}

@@ -15,13 +15,16 @@ from dbos._error import DBOSWorkflowCancelledError
 
 from volant.adapters.dbos_engine.database import Halt, Tables
 from volant.adapters.dbos_engine.entry import outside
+from volant.adapters.dbos_engine.fanout import FanOut
 from volant.adapters.dbos_engine.outcome import Outcome, now_ms, step_id
 from volant.adapters.dbos_engine.plain import plain_error, plain_outputs
 from volant.adapters.dbos_engine.slots import Slots
 from volant.domain.run import Run, RunStatus, StepRequest, StepSpecRef
 from volant.domain.workflow import StepSpec
 from volant.errors import InvalidInput, StepFailed, Unavailable, VolantError
+from volant.faults import crash_point
 from volant.ports.engine import Plan, StepExecutor
+from volant.ports.step_cache import Reuse
 
 MAX_BACKOFF_S = 300.0
 MAX_LOSSES = 8  # within half a minute; what loses a step this often will lose it again
@@ -78,7 +81,7 @@ class Registry:
 
 @dataclass(frozen=True)
 class StepWorker:
-    """Does steps; `load` gives a run's facts and its plan."""
+    """Does steps; `load` gives a run's facts and its plan. `reuse` must raise nothing."""
 
     executor: StepExecutor
     load: Callable[[str], tuple[Run, Plan]]
@@ -86,24 +89,57 @@ class StepWorker:
     slots: Slots
     registry: Registry
     runs_dir: Path
+    fan_out: FanOut
+    reuse: Reuse | None = None
     timeout_grace_s: float = 30.0
 
     def work(self, run_id: str, step: str, task: Mapping[str, Any]) -> dict[str, Any]:
         """The step's workflow: everything that happens twice after a crash is idempotent."""
+        if "skip" in task or "reuse" in task:
+            return _settled(task).to_dict()
         began = now_ms()
-        if "skip" in task:
-            return Outcome(RunStatus.SKIPPED, began, began).to_dict()
-        if "reuse" in task:
-            return Outcome(RunStatus.SUCCEEDED, began, began, outputs=task["reuse"]).to_dict()
         try:
             run, plan = self.load(run_id)
-            if not plan.wanted(step, task["outputs"]):
+            items = None
+            if "of" in task:
+                spec = self.fan_out.element(run_id, plan, step, task)
+            elif not plan.wanted(step, task["outputs"]):
                 return Outcome(RunStatus.SKIPPED, began, now_ms()).to_dict()
-            spec = plan.rendered(step, task["outputs"])
+            else:
+                outputs = task["outputs"]
+                items = plan.items(step, outputs)
+                spec = plan.rendered(step, outputs) if items is None else plan.steps[step]
         except VolantError as error:
             outcome = Outcome(RunStatus.FAILED, began, now_ms(), error=plain_error(error))
             return outcome.to_dict()
-        return self._perform_and_commit(run, spec).to_dict()
+        if items is not None:
+            return self.fan_out.work(run, spec, items, task).to_dict()
+        return self._do(run, spec, anew=bool(task.get("anew"))).to_dict()
+
+    def _do(self, run: Run, spec: StepSpec, *, anew: bool) -> Outcome:
+        """The outputs of another step that did the same, or the step's own."""
+        key = None
+        if spec.cache and self.reuse is not None:
+            began, request = now_ms(), self._request(run, spec, 1)
+            key = self.reuse.key(request)
+            found = None if anew or key is None else self.reuse.find(key, request)
+            if found is not None:
+                own = (found.run_id, found.step) == (run.id, spec.name)  # told, then killed
+                return Outcome(
+                    RunStatus.SUCCEEDED,
+                    began,
+                    now_ms(),
+                    attempt=int(own),
+                    outputs=found.outputs,
+                    cached=None if own else found.run_id,
+                )
+        outcome = self._perform_and_commit(run, spec)
+        if key is not None and self.reuse is not None and outcome.status is RunStatus.SUCCEEDED:
+            crash_point("cache.committed")
+            request = self._request(run, spec, outcome.attempt)
+            self.reuse.keep(key, request, outcome.outputs, anew=anew)
+            crash_point("cache.stored")
+        return outcome
 
     def _check_wanted(self, run_id: str, step: str) -> None:
         """No effect of a cancelled run is stored. A cancellation in the moment before this
@@ -255,3 +291,11 @@ def _lost_for_good(error: Mapping[str, Any], run_id: str, often: str) -> dict[st
         "fix": "Find out what ends it: its own code, or the machine for want of memory."
         f" Then: volant runs retry {run_id}",
     }
+
+
+def _settled(task: Mapping[str, Any]) -> Outcome:
+    """A step that there is nothing to do of."""
+    now = now_ms()
+    if "skip" in task:
+        return Outcome(RunStatus.SKIPPED, now, now)
+    return Outcome(RunStatus.SUCCEEDED, now, now, outputs=task["reuse"], cached=task.get("from"))

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from volant.adapters.local.joblog import JobLog
-from volant.adapters.local.zygote import Fork
 
 _CHUNK = 64 * 1024
 _DRAIN_BYTES = 1024 * 1024  # more than a pipe holds
@@ -65,8 +65,21 @@ class Stopper:
             os.close(self.fd)
 
 
+class Followed(Protocol):
+    """A process that runs. `report` gets one line of JSON when it has ended, with `exit`,
+    `cpu_s` and `peak_bytes`, or end of file when nobody can tell. `pid` leads its group."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def report(self) -> int: ...
+
+    def signal(self, number: int) -> None: ...
+
+
 class Attempt:
-    """Follows one fork: its output into the log, its deadline, its end.
+    """Follows one process: its output into the log, its deadline, its end.
 
     `stdout` and `stderr` are the read ends of the job's pipes; all descriptors stay the
     caller's to close.
@@ -74,7 +87,7 @@ class Attempt:
 
     def __init__(
         self,
-        fork: Fork,
+        fork: Followed,
         stdout: int,
         stderr: int,
         log: JobLog,

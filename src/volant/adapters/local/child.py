@@ -176,7 +176,7 @@ def _leave(work: Callable[[], int]) -> None:
 def _job(request: Mapping[str, Any], outcome: int) -> int:
     _prctl(_PR_SET_NAME, f"volant:{request['step']}".encode()[:15])
     try:
-        os.chdir(request["workdir"])
+        os.chdir(request.get("cwd") or request["workdir"])
         _apply_env(request["env"])
         if request["command"] is not None:
             _exec(request["command"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,11 +15,12 @@ from volant.adapters.local.environment import checkpoint_dir, job_environment, o
 from volant.adapters.local.joblog import LOG_BYTES, JobLog
 from volant.adapters.local.limits import Group, MemoryGroups, machine_oom_kills
 from volant.adapters.local.outcome import Evidence, judge
+from volant.adapters.local.running import Running, heard, prepare
 from volant.adapters.local.spot import Spot
 from volant.adapters.local.zygote import COMMAND_PROFILE, ZygoteLauncher
 from volant.adapters.system import SystemClock
 from volant.domain.job import Job, JobResult, JobStatus
-from volant.errors import InvalidInput, ResourceExhausted, Unavailable, VolantError
+from volant.errors import InvalidInput, VolantError
 from volant.ports.clock import Clock
 
 JOB_OOM_SCORE = 600
@@ -61,46 +61,30 @@ class LocalCompute:
         self._preempt_grace_s = preempt_grace_s
         self._spot = spot
         self._groups = MemoryGroups() if use_cgroups else None
-        self._changed = threading.Condition()
-        self._running: dict[Stopper, str] = {}
-        self._closed = False
+        self._running = Running()
 
     def run(self, job: Job) -> JobResult:
         """Run `job` to its end; see `Compute`."""
         started = time.monotonic()
-        stopper = Stopper()
-        with self._changed:
-            self._running[stopper] = job.run_id
-            if self._closed:
-                stopper.stop(Stop.CLOSING)
-        try:
-            with self._striking(job, stopper):
-                result = self._run(job, stopper)
-        except VolantError as error:
-            lost = error.error_code in _MACHINERY
-            status = JobStatus.LOST if lost else JobStatus.FAILED
-            result = JobResult(status, error=error.to_dict())
-        finally:
-            with self._changed:
-                del self._running[stopper]
-                self._changed.notify_all()
-            stopper.close()
-        return replace(result, wall_s=time.monotonic() - started)
+        with self._running.job(job.run_id) as stopper:
+            try:
+                with self._striking(job, stopper):
+                    result = self._run(job, stopper)
+            except VolantError as error:
+                lost = error.error_code in _MACHINERY
+                status = JobStatus.LOST if lost else JobStatus.FAILED
+                result = JobResult(status, error=error.to_dict())
+        result = replace(result, wall_s=time.monotonic() - started)
+        return heard(job, result)
 
     def cancel(self, run_id: str) -> None:
         """End this run's jobs; returns before they have ended."""
-        with self._changed:
-            for stopper, owner in self._running.items():
-                if owner == run_id:
-                    stopper.stop(Stop.CANCELLED)
+        self._running.stop(run_id, Stop.CANCELLED)
 
     def preempt(self, run_id: str) -> None:
         """Take away the machine under this run's jobs, as a provider does: SIGTERM, and
         SIGKILL after the grace. They end as lost, so that they run again."""
-        with self._changed:
-            for stopper, owner in self._running.items():
-                if owner == run_id:
-                    stopper.stop(Stop.PREEMPTED)
+        self._running.stop(run_id, Stop.PREEMPTED)
 
     def _striking(self, job: Job, stopper: Stopper) -> contextlib.AbstractContextManager[None]:
         if self._spot is None or not job.preemptible:
@@ -113,18 +97,11 @@ class LocalCompute:
 
     def close(self) -> None:
         """End all jobs (they end as lost, so that they run again) and wait for that."""
-        with self._changed:
-            self._closed = True
-            for stopper in self._running:
-                stopper.stop(Stop.CLOSING)
-            self._changed.wait_for(lambda: not self._running, timeout=15.0)
+        self._running.close()
 
     def _run(self, job: Job, stopper: Stopper) -> JobResult:
         with contextlib.ExitStack() as stack:
-            try:
-                log = _prepare(job, self._clock, self._log_bytes)
-            except OSError as error:
-                raise _cannot_prepare(job, error) from error
+            log = prepare(job, self._clock, self._log_bytes)
             stack.callback(log.close)
             try:
                 return self._attempt(job, stopper, log, stack)
@@ -186,20 +163,6 @@ class LocalCompute:
         return group
 
 
-def _prepare(job: Job, clock: Clock, log_bytes: int) -> JobLog:
-    checkpoint_dir(job).mkdir(parents=True, exist_ok=True)
-    # A control plane that died may have left this attempt's outputs of its last life.
-    outputs_path(job).unlink(missing_ok=True)
-    return JobLog(job.log_path, clock, log_bytes)
-
-
-def _cannot_prepare(job: Job, error: OSError) -> VolantError:
-    what = f"The folder of step {job.step}, {job.workdir}, can't be written: {error.strerror}."
-    if error.errno in (28, 122):  # no space left; quota exceeded
-        return ResourceExhausted(what, "Free some space there and retry the run.")
-    return Unavailable(what, "Mend the folder's permissions and retry the run.")
-
-
 def _request(job: Job, group: Group | None) -> Mapping[str, Any]:
     if (job.entry is None) == (job.command is None):
         raise InvalidInput(
@@ -223,6 +186,8 @@ def _request(job: Job, group: Group | None) -> Mapping[str, Any]:
         "step": job.step,
         "attempt": job.attempt,
         "workdir": str(job.workdir),
+        "cwd": None if job.cwd is None else str(job.cwd),
+        "cpu": job.cpu,
         "checkpoint_dir": str(checkpoint_dir(job)),
         "outputs_path": str(outputs_path(job)),
         "memory_bytes": job.memory_bytes,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from volant.domain.masking import masked
 from volant.ports.clock import Clock
 
 LINE_BYTES = 64 * 1024
@@ -58,10 +59,14 @@ class JobLog:
     """Appends `{"time", "stream", "text"}` lines to a file, each written at once.
 
     At most `limit` bytes are added; then one line of the stream `volant` says so and
-    the rest is dropped. A disk that is full loses lines, never the job.
+    the rest is dropped. A disk that is full loses lines, never the job. What `mask` names
+    is `***` in every line.
     """
 
-    def __init__(self, path: Path, clock: Clock, limit: int = LOG_BYTES) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, limit: int = LOG_BYTES, mask: Sequence[str] = ()
+    ) -> None:
+        self._mask = mask
         self._clock = clock
         self._left = limit
         self._splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
@@ -90,6 +95,8 @@ class JobLog:
     def _write(self, stream: str, lines: list[str]) -> None:
         if not lines:
             return
+        if self._mask:
+            lines = [masked(line, self._mask) for line in lines]
         self.tail.extend(lines)
         if self._left <= 0:
             return

@@ -28,7 +28,8 @@ COMMAND_PROFILE = "command"  # imports nothing: shell commands fork from it
 _MAIN = "volant.adapters.local.zygote_main"
 _TRIES = 3
 _ACK_S = 30.0
-_SECRETS = ("VOLANT_TOKEN", "VOLANT_DATABASE_URL")  # no step needs them
+# no step needs them
+_SECRETS = ("VOLANT_TOKEN", "VOLANT_DATABASE_URL", "VOLANT_SECRET_KEY", "VOLANT_SECRET_KEY_OLD")
 
 
 @dataclass(slots=True)
@@ -378,10 +379,11 @@ def _read_line(fd: int, timeout_s: float) -> Mapping[str, Any] | None:
     data = b""
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
+        if not selector.select(timeout_s):
+            return None
         while not data.endswith(b"\n"):
-            if not selector.select(timeout_s):
-                return None
-            # Byte by byte: what follows the line is somebody else's.
+            # Byte by byte: what follows the line is somebody else's. The line itself was
+            # written at once, so the rest of it is there.
             byte = os.read(fd, 1)
             if not byte:
                 break

@@ -13,23 +13,32 @@ from starlette.routing import BaseRoute
 from volant import __version__
 from volant.web.api import (
     access,
+    app_page,
+    applications,
+    codesets,
     datasets,
     decisions,
     deployments,
     events,
     experiments,
+    extensions,
     loops,
     metrics,
     models,
     monitoring,
+    outside,
     predictions,
     problems,
+    projects,
     registry,
+    runnables,
     runs,
     system,
     tracked,
     tracking,
+    workflows,
 )
+from volant.web.api.app_sessions import AppSessions
 from volant.web.api.edge import Edge
 from volant.web.api.verbs import Platform
 
@@ -47,8 +56,15 @@ _NOUNS = (
     tracking,
     tracked,
     experiments,
+    extensions,
     events,
     access,
+    workflows,
+    outside,
+    projects,
+    applications,
+    runnables,
+    codesets,
 )
 
 
@@ -57,6 +73,7 @@ def create_app(
     *,
     hosts: Collection[str] | None = None,
     doors: Sequence[BaseRoute] = (),
+    sessions: AppSessions | None = None,
 ) -> FastAPI:
     """The API over `platform`.
 
@@ -64,6 +81,7 @@ def create_app(
         platform: The verbs to call; kept as `app.state.platform`.
         hosts: Names that a request's Host header may carry, None for any.
         doors: Routes of other protocols, which admit their callers themselves.
+        sessions: What links to the test app open; its pages, among the doors, share it.
     """
     app = FastAPI(
         title="Volant",
@@ -80,6 +98,7 @@ def create_app(
     for router in (system.routes(platform, app), *(noun.routes(platform) for noun in _NOUNS)):
         _include(app, router)
     _include(app, metrics.routes(platform), prefix="")
+    _include(app, app_page.routes(platform, sessions or AppSessions()))
     # First, as they are few patterns for many calls, made by the thousand.
     app.router.routes[:0] = doors
 

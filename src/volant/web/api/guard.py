@@ -22,7 +22,7 @@ from starlette.types import Message, Receive
 from volant.domain.principal import Principal
 from volant.errors import Unauthenticated, VolantError
 from volant.web.api.problems import request_id
-from volant.web.api.verbs import Access
+from volant.web.api.verbs import Access, Platform
 
 JSON_LIMIT = 1 << 20  # bytes of a JSON body
 CODE_LIMIT = 48 << 20  # bytes of a body that carries a user's code, base64
@@ -41,12 +41,14 @@ class Guard:
 
     `audit` is the subject of the audit entry, with the path's parameters in braces
     (`loop/{name}`); a route without one changes nothing. `body_limit` is in bytes, None
-    for a route that streams its body.
+    for a route that streams its body. `secret`: its body may hold secrets, so that no
+    refusal tells what stood in it.
     """
 
     permission: str
     audit: str | None = None
     body_limit: int | None = JSON_LIMIT
+    secret: bool = False
 
     def __call__(
         self, _token: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
@@ -62,10 +64,14 @@ class Open:
 
 
 def needs(
-    permission: str, *, audit: str | None = None, body_limit: int | None = JSON_LIMIT
+    permission: str,
+    *,
+    audit: str | None = None,
+    body_limit: int | None = JSON_LIMIT,
+    secret: bool = False,
 ) -> params.Depends:
     """Declare a route's permission; see `Guard` for the rest."""
-    return Depends(Guard(permission, audit, body_limit))
+    return Depends(Guard(permission, audit, body_limit, secret))
 
 
 def open_to_all() -> params.Depends:
@@ -102,9 +108,11 @@ class GuardedRoute(APIRoute):
         action = self.name.replace("_", ".", 1)
 
         async def handle(request: Request) -> Response:
-            access: Access = request.app.state.platform.access
+            request.scope["volant.secret"] = guard.secret
+            platform: Platform = request.app.state.platform
+            access = platform.access
             try:
-                principal = await to_thread.run_sync(_admit, access, request, guard.permission)
+                principal = await to_thread.run_sync(_admit, platform, request, guard.permission)
                 request.scope["volant.principal"] = principal
                 response = await inner(_bounded(request, guard.body_limit))
             except Exception as error:
@@ -116,7 +124,15 @@ class GuardedRoute(APIRoute):
         return handle
 
 
-def _admit(access: Access, request: Request, permission: str) -> Principal:
+def allow_in(platform: Platform, principal: Principal, project: str, permission: str) -> None:
+    """Raises `PermissionDenied` unless the principal has `permission` in a project, whose
+    members may have fewer rights there than their tokens have. Routes with `{project}` in
+    their path are checked before they are called."""
+    platform.access.allow(platform.workbench.projects.within(project, principal), permission)
+
+
+def _admit(platform: Platform, request: Request, permission: str) -> Principal:
+    access = platform.access
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise Unauthenticated(
@@ -126,6 +142,9 @@ def _admit(access: Access, request: Request, permission: str) -> Principal:
     principal = access.authenticate(secret.strip())
     request.scope["volant.principal"] = principal
     access.allow(principal, permission)
+    project = request.path_params.get("project")
+    if project is not None:
+        allow_in(platform, principal, project, permission)
     return principal
 
 

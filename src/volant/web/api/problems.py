@@ -164,6 +164,9 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
     """400, naming each field that doesn't fit and why."""
     assert isinstance(error, RequestValidationError)
     faults = [_fault(each) for each in error.errors()]
+    if request.scope.get("volant.secret"):
+        for fault in faults:
+            fault.pop("value", None)
     return problem(
         "invalid_input",
         status=400,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import Query, Request
 from pydantic import BaseModel
+
+T = TypeVar("T")
 
 BLOCK = 1 << 18  # bytes handed to the room at once
 
@@ -34,11 +36,18 @@ class Upload(BaseModel):
 async def received(
     request: Request, limiter: CapacityLimiter, take: Callable[[Iterator[bytes]], object]
 ) -> Upload:
+    """`streamed`, for what goes into staging."""
+    return Upload.model_validate(await streamed(request, limiter, take))
+
+
+async def streamed(
+    request: Request, limiter: CapacityLimiter, take: Callable[[Iterator[bytes]], T]
+) -> T:
     """What `take` makes of the body's blocks, in a thread. No more than a block of it is
     ever in memory."""
 
-    def receive() -> Upload:
-        return Upload.model_validate(take(_pulled(_blocks_of(request.stream()))))
+    def receive() -> T:
+        return take(_pulled(_blocks_of(request.stream())))
 
     return await to_thread.run_sync(receive, limiter=limiter)
 

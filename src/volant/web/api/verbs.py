@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from volant.codesets.desk import CodesetDesk
+from volant.codesets.mirrors import Mirrors
+from volant.domain.catalog import Assignment, RegisteredWorkflow, Wish, WorkflowVersion
 from volant.domain.dataset import Dataset, DatasetVersion, Push
 from volant.domain.decision import Decision
 from volant.domain.deployment import Revision
@@ -17,7 +20,7 @@ from volant.domain.event import Event
 from volant.domain.loop import Loop, RolloutSpec
 from volant.domain.model import ModelVersion
 from volant.domain.principal import AuditEntry, Principal, Role, Token
-from volant.domain.run import Run, RunState
+from volant.domain.run import Run, RunState, RunStatus
 from volant.domain.tracking import (
     Experiment,
     ExperimentSummary,
@@ -25,6 +28,9 @@ from volant.domain.tracking import (
     Metric,
     TrackedRun,
 )
+from volant.extensions.desk import ExtensionDesk
+from volant.web.api.project_verbs import Applications, Projects, Runnables
+from volant.workflows.outside import OutsideDesk
 
 
 class Data(Protocol):
@@ -87,7 +93,13 @@ class Runs(Protocol):
     def get(self, run_id: str) -> tuple[Run, RunState]: ...
 
     def page(
-        self, limit: int, before: str | None, loop: str | None
+        self,
+        limit: int,
+        before: str | None,
+        loop: str | None,
+        *,
+        status: frozenset[RunStatus] | None = None,
+        **only: Any,
     ) -> tuple[Sequence[tuple[Run, RunState]], str | None]: ...
 
     def cancel(self, run_id: str) -> None: ...
@@ -220,7 +232,12 @@ class Decisions(Protocol):
     def get(self, decision_id: str) -> Decision: ...
 
     def page(
-        self, limit: int, before: str | None = None, *, loop: str | None = None
+        self,
+        limit: int,
+        before: str | None = None,
+        *,
+        loop: str | None = None,
+        subject: str | None = None,
     ) -> tuple[Sequence[Decision], str | None]: ...
 
 
@@ -248,6 +265,84 @@ class Access(Protocol):
     def issue(self, principal: str, role: Role) -> tuple[Token, str]: ...
 
     def revoke(self, token_id: str) -> Token: ...
+
+
+class Workflows(Protocol):
+    def create(
+        self, source: str, *, by: str | None = None, file: str = ""
+    ) -> RegisteredWorkflow: ...
+
+    def update(
+        self, source: str, *, by: str | None = None, file: str = "", name: str | None = None
+    ) -> RegisteredWorkflow: ...
+
+    def get(self, name: str) -> RegisteredWorkflow: ...
+
+    def view(self, name: str, version: int | None = None) -> dict[str, Any]: ...
+
+    def list(self) -> Sequence[RegisteredWorkflow]: ...
+
+    def version(self, name: str, version: int | None = None) -> WorkflowVersion: ...
+
+    def versions(self, name: str) -> Sequence[WorkflowVersion]: ...
+
+    def delete(self, name: str, *, by: str | None = None) -> Sequence[Assignment]: ...
+
+    def plan(
+        self, wish: Wish, *, source: str | None = None, file: str = ""
+    ) -> Mapping[str, Any]: ...
+
+    def run(self, wish: Wish) -> Run: ...
+
+
+class Assignments(Protocol):
+    def assign(
+        self, workflow: str, project: str, codeset: str, *, by: str | None = None
+    ) -> tuple[Assignment, Run | None]: ...
+
+    def unassign(
+        self, workflow: str, project: str, codeset: str, *, by: str | None = None
+    ) -> None: ...
+
+    def list(
+        self, workflow: str | None = None, project: str | None = None, codeset: str | None = None
+    ) -> Sequence[Assignment]: ...
+
+
+class RunRetention(Protocol):
+    def prune(
+        self,
+        *,
+        keep: int | None = None,
+        older_than_s: float | None = None,
+        apply: bool = False,
+    ) -> Sequence[Any]: ...
+
+
+class Workbench(Protocol):
+    """Projects, codesets, workflows, extensions: one attribute a room."""
+
+    @property
+    def projects(self) -> Projects: ...
+    @property
+    def applications(self) -> Applications: ...
+    @property
+    def runnables(self) -> Runnables: ...
+
+    @property
+    def workflows(self) -> Workflows: ...
+    @property
+    def assignments(self) -> Assignments: ...
+    @property
+    def retention(self) -> RunRetention: ...
+    @property
+    def outside(self) -> OutsideDesk: ...
+    @property
+    def extensions(self) -> ExtensionDesk: ...
+    @property
+    def codesets(self) -> CodesetDesk: ...
+    @property
+    def mirrors(self) -> Mirrors: ...
 
 
 class Platform(Protocol):
@@ -289,6 +384,8 @@ class Platform(Protocol):
     def predictions(self) -> Predictions: ...
     @property
     def batches(self) -> Batches: ...
+    @property
+    def workbench(self) -> Workbench: ...
 
     def status(self) -> Mapping[str, Any]: ...
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-
 from starlette.requests import Request
 
 from volant.access.permissions import Permission
 from volant.domain.principal import Principal
 from volant.errors import Unauthenticated
+from volant.web.api.credentials import token_of
 from volant.web.api.verbs import Access
 
 
 def admit(access: Access, request: Request, permission: Permission) -> Principal:
     """Whose token came, as a bearer's or as the password of basic authentication, if it
     may. Raises `Unauthenticated` or `PermissionDenied`."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    token = secret.strip()
-    if scheme.lower() == "basic":
-        try:
-            _, _, token = base64.b64decode(token, validate=True).decode().partition(":")
-        except ValueError:  # no base64, or no UTF-8 in it
-            token = ""
-    elif scheme.lower() != "bearer":
-        token = ""
+    token = token_of(request.headers.get("authorization", ""))
     if not token:
         raise Unauthenticated(
             f"{request.method} {request.url.path} needs a token.",

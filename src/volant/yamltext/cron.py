@@ -1,4 +1,4 @@
-"""Which cron expressions a loop may hold."""
+"""Which cron expressions a manifest may hold."""
 
 from __future__ import annotations
 

@@ -1,0 +1,89 @@
+"""Models of scikit-learn in skops' form, made ones that this installation opens."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from volant.adapters.local.environments import READY
+from volant.app.step_rooms import Rooms, outputs_of
+from volant.bounded_yaml import read_yaml
+from volant.domain.job import Job
+from volant.domain.run import StepRequest
+from volant.training import thaw
+from volant.workflows.images import ENVIRONMENT
+
+_SKOPS, _PICKLE = ".skops", "model.pkl"
+# What only skops' form, or MLflow's own way to ask the model, needs.
+_DROPPED = re.compile(r"(?i)(?:skops|pandas|mlflow|mlflow-skinny|cloudpickle)(?:\W.*)?")
+
+Tell = Callable[[str], None]
+
+
+def thawed(rooms: Rooms, request: StepRequest, model: tuple[Path, str], tell: Tell) -> Path:
+    """A copy of the model with a pickle in it, made by the environment that trained it;
+    the folder itself where it isn't in skops' form, or that environment is gone. `model`
+    is its folder and its environment.
+
+    The copy is served by this installation if it has the model's libraries, and is then
+    converted to ONNX where that is proven the same.
+    """
+    source, env = model
+    python = rooms.home.environments / env.removeprefix(ENVIRONMENT) / "bin" / "python"
+    about = _about(source)
+    flavor = about.get("flavors", {}).get("sklearn", {})
+    name = str(flavor.get("pickled_model") or "")
+    file = source / name
+    here = env.startswith(ENVIRONMENT) and (python.parent.parent / READY).is_file()
+    if not here or not name.endswith(_SKOPS) or Path(name).name != name or not file.is_file():
+        return source
+    copy = request.workdir / "thawed"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(source, copy, symlinks=True)
+    words = [str(python), str(thaw.__file__), str(file), str(copy / _PICKLE)]
+    tell(f"{name} is written as a pickle, in the environment that made it")
+    outputs_of(request, rooms.compute.run(_job(request, words)))
+    (copy / name).unlink()
+    flavor |= {"pickled_model": _PICKLE, "serialization_format": "pickle"}
+    about["flavors"].get("python_function", {})["model_path"] = _PICKLE
+    (copy / "MLmodel").write_text(yaml.safe_dump(about))
+    _trim(copy / "requirements.txt")
+    return copy
+
+
+def _about(source: Path) -> dict[str, Any]:
+    try:
+        told = read_yaml(source / "MLmodel")
+        flavors = cast("Mapping[str, Any]", told["flavors"])
+        return {**told, "flavors": {k: dict(v) for k, v in flavors.items()}}
+    except (OSError, ValueError, TypeError, LookupError):
+        return {}
+
+
+def _trim(requirements: Path) -> None:
+    if requirements.is_file() and not requirements.is_symlink():
+        lines = requirements.read_text().splitlines()
+        kept = [line for line in lines if not _DROPPED.fullmatch(line.strip())]
+        requirements.write_text("\n".join([*kept, ""]))
+
+
+def _job(request: StepRequest, words: list[str]) -> Job:
+    step = request.step
+    return Job(
+        id=f"{request.run_id}:{step.name}:{request.attempt}",
+        step=step.name,
+        run_id=request.run_id,
+        attempt=request.attempt,
+        workdir=request.workdir,
+        log_path=request.workdir / "log.jsonl",
+        inputs={},
+        command=f"exec {shlex.join(words)}",
+        profile="command",
+        timeout_s=step.timeout_s,
+    )

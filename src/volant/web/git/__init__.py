@@ -1,0 +1,1 @@
+"""Codesets over git's smart HTTP, and the webhooks of what they mirror."""

@@ -1,0 +1,1 @@
+"""The pages that the control plane serves: plain files, put together when they are asked for."""
