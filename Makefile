@@ -30,7 +30,7 @@ demo: $(VENV)/.stamp-run ## install, then run the whole loop on real data
 	@$(BIN)/volant demo
 
 test: $(VENV)/.stamp-dev ## install what tests need, then run the default suite
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not service and not clients" --cov --cov-report=
+	$(BIN)/pytest -n 3 --dist worksteal -m "not slow and not service and not clients" --cov --cov-report=
 	$(BIN)/python tests/coverage_ratchet.py
 
 test-fast: $(VENV)/.stamp-dev ## unit tests only, one process, no coverage

@@ -267,6 +267,7 @@ def test_a_mirror_is_fetched_and_hears_its_webhook(platform, git):
 
 @pytest.mark.slow
 def test_all_of_it_is_there_after_a_restart(platform, git):
+    send(platform, "p/kept", write(platform.folder / "kept", train__py="1\n"))
     before = platform.items("/codesets")
     platform.down()
     platform.start()
@@ -274,8 +275,7 @@ def test_all_of_it_is_there_after_a_restart(platform, git):
     assert [(each["name"], each["head"]) for each in after] == [
         (each["name"], each["head"]) for each in before
     ]
-    last = after[-1]
-    place = ("-n", last["name"], "-p", last["project"])
-    url = platform.cli("codeset", "clone-url", *place, "--with-token").json["url"]
+    (last,) = [each for each in after if each["name"] == "kept"]
+    url = platform.cli("codeset", "clone-url", "-n", "kept", "-p", "p", "--with-token").json["url"]
     git("clone", "--quiet", url, "restarted")
     assert git("rev-parse", "HEAD", cwd=platform.folder / "restarted") == last["head"]

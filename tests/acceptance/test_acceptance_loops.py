@@ -295,3 +295,45 @@ def test_csv_rows_are_kept_as_they_came(platform):
     with file.open(newline="") as source:
         expected = [[float(x) for x in row[:3]] + [row[3]] for row in [*csv.reader(source)][1:]]
     assert shown["rows"] == expected
+
+
+TURN_AND_SCORE = """\
+name: nightly
+inputs: [{name: loop}, {name: input}, {name: output}]
+outputs: [{name: passed}, {name: predicted}]
+steps:
+  - name: turn
+    uses: loop
+    inputs: {loop: "{{ inputs.loop }}"}
+    outputs: [passed]
+  - name: score
+    uses: batch
+    when: steps.turn.outputs.passed
+    inputs:
+      name: "{{ steps.turn.outputs.model }}"
+      input: "{{ inputs.input }}"
+      output: "{{ inputs.output }}"
+      overwrite: false
+"""
+
+
+def test_a_workflow_takes_a_turn_and_scores_a_file_with_its_model(platform):
+    slices = "gate: {slices: [{by: age, max_regression: 5}]}\ntriggers: []\n"
+    platform.apply(loop_file("nights", more=slices))
+    platform.pushed("nights", delivery(platform, "nights", table(120, 5)))
+    manifest = platform.folder / "nightly.yaml"
+    manifest.write_text(TURN_AND_SCORE)
+    platform.cli("workflow", "create", manifest)
+    scored = platform.folder / "scored.csv"
+    place = ("--input", f"input={delivery(platform, 'new', table(10, 6))}")
+    run = ("workflow", "run", "nightly", "--input", "loop=nights", *place, "--wait")
+    told = platform.cli(*run, "--input", f"output={scored}").json
+    assert statuses(told) == {"turn": "succeeded", "score": "succeeded"}
+    assert (told["outputs"]["passed"], told["outputs"]["predicted"]) == (True, 10)
+    assert len(scored.read_text().splitlines()) == 11
+    (gate, *_) = [d for d in platform.items("/decisions", loop="nights") if d["kind"] == "gate"]
+    assert {rule["rule"] for rule in gate["rules"]} == {"champion", "slice"}
+    assert sum(each["rows"] for each in gate["details"]["slices"].values()) > 0
+
+    again = platform.cli(*run, "--input", f"output={scored}", code=None).json
+    assert "is there already" in again["state"]["error"]["what"]

@@ -10,7 +10,7 @@ from volant.domain.manifest import ExtensionRequirement
 from volant.domain.workflow import ExtensionBinding
 from volant.errors import InvalidInput
 from volant.workflows.bind import bind_inputs
-from volant.workflows.compile import compile_workflow, requirements_of
+from volant.workflows.compile import compile_workflow, requirements_of, strictly
 from volant.workflows.manifest import parse_manifest
 from volant.workflows.plan import plan_workflow
 
@@ -115,7 +115,7 @@ def test_serial_order_and_no_cache():
 
 
 def test_effects_are_cached_only_when_asked_for():
-    text = steps("  - {name: a, uses: loop}\n  - {name: b, uses: deploy, cache: true}")
+    text = steps("  - {name: a, uses: loop}\n  - {name: b, uses: predictor, cache: true}")
     assert [step.cache for step in compiled(text).steps] == [False, True]
 
 
@@ -189,3 +189,8 @@ def test_an_output_of_the_same_name_is_the_last_steps():
         "url": "{{ steps.b.outputs.url }}",
         "both": "{{ steps.a.outputs.url }}!",
     }
+
+
+def test_strictly_is_for_builders():
+    spec = compiled(steps("  - {name: a, uses: builder}\n  - {name: b, run: c}"))
+    assert [dict(step.inputs) for step in strictly(spec).steps] == [{"strict": "true"}, {}]

@@ -31,6 +31,8 @@ _INPUTS = (
     "strict",
     "overwrite",
 )
+_FLAGS = ("only", "strict", "overwrite")
+_WORDS = {"true": True, "false": False, "": False}
 CHUNK_ROWS = 50_000
 _NEWEST = 200  # runs; those under way are among them
 
@@ -54,7 +56,7 @@ class Batches:
         """
         model = servable(version_of(self._store, self._models, name, request.get("version")))
         inputs = with_table_version(self._store, dict(request))
-        _check_paths(inputs)
+        check_paths(inputs)
         told = {key: inputs.get(key) for key in _INPUTS}
         told |= {"name": model.model, "version": str(model.version)}
         facts = json.dumps([told, _mark(told)], sort_keys=True, default=str)
@@ -123,6 +125,25 @@ def version_of(store: Store, models: ModelDesk, name: str, version: str | None) 
     return models.get(model, "champion")
 
 
+def as_typed(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The step's inputs with their types: a manifest's are text. Raises `InvalidInput`."""
+    found = dict(inputs)
+    for name in ("name", "input", "output"):
+        if not found.get(name):
+            raise InvalidInput(
+                f"A batch needs the input {name}.",
+                "Give it name, input and output.",
+                code="batch_input",
+            )
+    for name in _FLAGS:
+        text = found.get(name)
+        if isinstance(text, str):
+            if text.lower() not in _WORDS:
+                raise InvalidInput(f"{name} can't be {text[:80]!r}.", "Write true or false.")
+            found[name] = _WORDS[text.lower()]
+    return found
+
+
 def with_table_version(store: Store, inputs: dict[str, Any]) -> dict[str, Any]:
     """`inputs` with the table's own number of an input dataset's version, the newest one's
     when none is named."""
@@ -151,7 +172,8 @@ def _mark(told: Mapping[str, Any]) -> list[Any]:
     return [facts.st_size, facts.st_mtime_ns]
 
 
-def _check_paths(inputs: Mapping[str, Any]) -> None:
+def check_paths(inputs: Mapping[str, Any]) -> None:
+    """Raises `InvalidInput` for an input or output that can't be one."""
     for what in ("input", "output"):
         given = str(inputs[what])
         if not given.startswith(DATASET) and not Path(given).is_absolute():

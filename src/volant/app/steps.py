@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.adapters.local.environments import python_of
-from volant.app.batches import CHUNK_ROWS, version_of, with_table_version
+from volant.app.batches import CHUNK_ROWS, as_typed, check_paths, version_of, with_table_version
 from volant.app.gitops import APPLY, TESTS
 from volant.app.manifest_steps import ManifestSteps
 from volant.app.step_rooms import Outputs, Rooms, outputs_of, run_kept
@@ -352,7 +352,7 @@ class Steps:
     def batch(self, request: StepRequest) -> Outputs:
         """Predictions for a file or dataset, with the version that the first attempt found:
         an alias may move while it works."""
-        rooms, given = self._rooms, dict(request.inputs)
+        rooms, given = self._rooms, as_typed(request.inputs)
         pinned = request.workdir / "version.json"
         try:
             told = json.loads(pinned.read_text())
@@ -361,6 +361,7 @@ class Steps:
             model = version_of(rooms.store, rooms.models, given["name"], given.get("version"))
             told = with_table_version(rooms.store, given)
             told |= {"model": model.model, "version": model.version}
+            check_paths(told)
             request.workdir.mkdir(parents=True, exist_ok=True)
             partial = pinned.with_suffix(".partial")
             partial.write_text(json.dumps(told))

@@ -46,6 +46,10 @@ Version = Annotated[
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Do every step, also what was done before.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse an environment that can't be had as it is written."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,6 +73,7 @@ def run(
     inputs: Inputs = None,
     version: Version = None,
     no_cache: NoCache = False,
+    strict: Strict = False,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Show it until it ends; exit 1 if it fails.")
     ] = False,
@@ -77,7 +82,7 @@ def run(
     out = output_of(ctx)
     wanted = chosen(workflow, name)
     where = codeset(options_of(ctx), on, codeset_name, codeset_project)
-    body = _request(where, inputs, version, no_cache)
+    body = {**_request(where, inputs, version, no_cache), "strict": strict}
     with Client.of(options_of(ctx)) as client:
         started = client.post(f"/workflows/{named(wanted)}/runs", body)
         if not wait:

@@ -48,6 +48,7 @@ class Wish:
 
     `codeset` is (project, name); `commit` one of its commits, the head when None.
     `inputs` win over the manifest's defaults. `version` is the workflow's, None the newest.
+    `strict`: an environment that can't be had as it is written is refused.
     """
 
     workflow: str
@@ -56,6 +57,7 @@ class Wish:
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     version: int | None = None
     no_cache: bool = False
+    strict: bool = False
     by: str | None = None
     trigger: str | None = None
     run_id: str | None = None

@@ -20,7 +20,7 @@ from volant.errors import InvalidInput
 from volant.ports.clock import Clock, Ids
 from volant.ports.workflows import WorkflowRecords
 from volant.workflows.bind import bind_inputs
-from volant.workflows.compile import compile_workflow, requirements_of
+from volant.workflows.compile import compile_workflow, requirements_of, strictly
 from volant.workflows.dag import drawing, dry_run
 from volant.workflows.desk import RunDesk
 from volant.workflows.manifest import parse_manifest
@@ -236,7 +236,7 @@ class WorkflowDesk:
         spec = compile_workflow(
             expanded, inputs, bindings, version=version, cache=not wish.no_cache
         )
-        return spec, ref
+        return (strictly(spec) if wish.strict else spec), ref
 
     def _given(self, manifest: Manifest, inputs: Mapping[str, str]) -> dict[str, Any]:
         """The inputs, a codeset that is written as text (`project/name@commit`) resolved."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from volant.domain.manifest import (
@@ -96,6 +96,15 @@ def compile_workflow(
         outputs=_outputs(manifest),
         version=version,
     )
+
+
+def strictly(spec: WorkflowSpec) -> WorkflowSpec:
+    """The same, with builders that refuse what can't be had as it is written."""
+    steps = (
+        replace(step, inputs={**step.inputs, "strict": "true"}) if step.uses == "builder" else step
+        for step in spec.steps
+    )
+    return replace(spec, steps=tuple(steps))
 
 
 def _step(

@@ -1,4 +1,5 @@
-"""The steps that are built in, by the name that `uses:` gives them."""
+"""The steps that are built in for manifests, by the name that `uses:` gives them. A loop's
+own steps aren't among them: they need what only a loop declares."""
 
 from __future__ import annotations
 
@@ -7,20 +8,10 @@ from collections.abc import Mapping
 # What each one writes, whatever a manifest declares; None: what the manifest declares, or
 # what can't be known beforehand.
 USES: Mapping[str, tuple[str, ...] | None] = {
-    # of a loop
-    "ingest": None,
-    "release": None,
-    "split": None,
-    "tune": None,
-    "train": None,
-    "evaluate": None,
-    "register": None,
-    "deploy": None,
     "batch": (
         *("model", "version", "rows", "predicted", "rejected", "output", "rejected_path"),
         *("dataset", "file", "reason", "push"),
     ),
-    # of a manifest
     "builder": None,
     "trainer": None,
     "predictor": None,
@@ -30,4 +21,4 @@ USES: Mapping[str, tuple[str, ...] | None] = {
 }
 
 # They change something outside of their outputs: done again is not the same as taken over.
-EFFECTS = frozenset({"ingest", "release", "register", "deploy", "batch", "predictor", "loop"})
+EFFECTS = frozenset({"batch", "predictor", "loop"})

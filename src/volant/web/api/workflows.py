@@ -39,6 +39,7 @@ class RunRequest(BaseModel):
     inputs: dict[str, str] = Field(default_factory=dict, max_length=500)
     version: int | None = Field(default=None, ge=1)
     no_cache: bool = False
+    strict: bool = False
 
     def wish(self, workflow: str, by: str) -> Wish:
         """As the desk takes it."""
@@ -49,6 +50,7 @@ class RunRequest(BaseModel):
             inputs=self.inputs,
             version=self.version,
             no_cache=self.no_cache,
+            strict=self.strict,
             by=by,
         )
 
