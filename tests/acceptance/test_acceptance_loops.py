@@ -335,5 +335,7 @@ def test_a_workflow_takes_a_turn_and_scores_a_file_with_its_model(platform):
     assert {rule["rule"] for rule in gate["rules"]} == {"champion", "slice"}
     assert sum(each["rows"] for each in gate["details"]["slices"].values()) > 0
 
+    manifest.write_text(TURN_AND_SCORE.replace("    when: steps.turn.outputs.passed\n", ""))
+    platform.cli("workflow", "update", manifest)
     again = platform.cli(*run, "--input", f"output={scored}", code=None).json
     assert "is there already" in again["state"]["error"]["what"]

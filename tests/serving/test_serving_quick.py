@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import numpy as np
 from hypothesis import given
@@ -33,8 +32,8 @@ def closer_look(inputs, description):
 
 VALUES = st.one_of(
     st.integers(-5, 5),
-    st.sampled_from([2**63, -(2**63) - 1, 2**70, 0.5, -0.0, 3.0, 1e30, 3.5e38, 1e308, math.inf]),
-    st.floats(allow_nan=False, width=64),
+    st.sampled_from([2**63, -(2**63) - 1, 2**70, 0.5, -0.0, 3.0, 1e30, 3.5e38, 1e308]),
+    st.floats(allow_nan=False, allow_infinity=False),  # JSON has neither
     st.sampled_from([None, True, "1", [1]]),
 )
 TYPES = st.lists(st.sampled_from(["number", "integer"]), min_size=1, max_size=3)

@@ -53,7 +53,7 @@ def steps(text):
         (steps("  - {name: a}"), 3, "Step 'a' doesn't say what it does"),
         (steps("  - {name: a, uses: pass, run: b}"), 3, "uses and run"),
         (steps("  - {name: a, uses: pass, image: b}"), 3, "image and uses"),
-        (steps("  - {name: a, uses: evalute}"), 3, "Did you mean evaluate?"),
+        (steps("  - {name: a, uses: trianer}"), 3, "Did you mean trainer?"),
         (steps("  - {name: a, call: fit}"), 3, "module:function"),
         (steps("  - {name: a, call: 'class:fit'}"), 3, "names no function"),
         (
