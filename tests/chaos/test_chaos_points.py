@@ -33,6 +33,8 @@ ELSEWHERE = (
     "import.",
     "codeset.",
     "workflow.",
+    "foreach.",
+    "cache.",
     "runs.",
     "step.",
     "environment.",
