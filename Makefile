@@ -4,10 +4,11 @@
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
+DEFAULT := not slow and not chaos and not service and not clients
 # The product's own telemetry is nothing; its libraries' is switched off.
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test test-fast test-slow test-services test-clients check bench bench-serving bench-tracking bench-workflows fmt docs lock clean
+.PHONY: help demo test coverage test-fast test-slow test-chaos test-services test-clients check bench bench-serving bench-tracking bench-workflows fmt docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -30,14 +31,20 @@ demo: $(VENV)/.stamp-run ## install, then run the whole loop on real data
 	@$(BIN)/volant demo
 
 test: $(VENV)/.stamp-dev ## install what tests need, then run the default suite
-	$(BIN)/pytest -n 3 --dist worksteal -m "not slow and not service and not clients" --cov --cov-report=
+	$(BIN)/pytest -n 3 --dist worksteal -m "$(DEFAULT)"
+
+coverage: $(VENV)/.stamp-dev ## the default suite again, measured: coverage may only rise
+	$(BIN)/pytest -n 2 --dist worksteal -m "$(DEFAULT)" --cov --cov-report=
 	$(BIN)/python tests/coverage_ratchet.py
 
 test-fast: $(VENV)/.stamp-dev ## unit tests only, one process, no coverage
-	$(BIN)/pytest -q -x -m "not slow and not service and not clients" --ignore=tests/acceptance
+	$(BIN)/pytest -q -x -m "$(DEFAULT)" --ignore=tests/acceptance
 
 test-slow: $(VENV)/.stamp-dev ## crash and chaos tests: minutes
 	$(BIN)/pytest -n 3 --dist worksteal -m slow --timeout 900
+
+test-chaos: $(VENV)/.stamp-dev ## kill it at every crash point of workflows, codesets, searches, checkpoints
+	$(BIN)/pytest -n 3 --dist worksteal -m chaos --timeout 900
 
 test-services: $(VENV)/.stamp-dev ## tests against real servers, installed where that can be done
 	tests/install_services.sh
@@ -45,6 +52,7 @@ test-services: $(VENV)/.stamp-dev ## tests against real servers, installed where
 
 test-clients: $(VENV)/.stamp-dev ## other people's clients and models, in environments of their own: gigabytes
 	$(BIN)/pytest -m clients --timeout 1200
+	VOLANT_TEST_IMAGES=1 $(BIN)/pytest -m service -k podman_pulls_the_image --timeout 300
 
 check: $(VENV)/.stamp-dev ## format, lint, types, layers, docs
 	$(BIN)/ruff format --check .

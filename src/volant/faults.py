@@ -84,15 +84,17 @@ CRASH_POINTS: dict[str, str] = {
 
 
 def crash_point(name: str) -> None:
-    """Die here with SIGKILL if this point is armed; else do nothing."""
-    if os.environ.get("VOLANT_CRASH_AT") != name:
+    """Die here with SIGKILL if this point is armed, among others or alone; else do nothing."""
+    armed = os.environ.get("VOLANT_CRASH_AT", "")
+    if name not in armed.split(","):
         return
     if name not in CRASH_POINTS:
         raise LookupError(f"unknown crash point {name!r}")
     once = os.environ.get("VOLANT_CRASH_ONCE")
     if once:
+        mark = f"{once}.{name}" if "," in armed else once  # each of several dies once
         try:
-            os.close(os.open(once, os.O_CREAT | os.O_EXCL))
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
     os.kill(os.getpid(), signal.SIGKILL)

@@ -280,6 +280,9 @@ def podman(tmp_path_factory, login):
     call("rmi", "--all", "--force")
 
 
+@pytest.mark.skipif(
+    not os.environ.get("VOLANT_TEST_IMAGES"), reason="set VOLANT_TEST_IMAGES=1: it takes minutes"
+)
 def test_podman_pulls_the_image_and_it_answers(platform, registry, login, base, podman):
     where = f"{registry.host}/serve/{NAME}:1"
     words = ("models", "image", NAME, where, "--base", base, "--platform", "linux/amd64")

@@ -12,7 +12,7 @@ from platform_process import Died, own, table, wait_for, write_csv
 
 from volant.faults import CRASH_POINTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 POINTS = [point for point in CRASH_POINTS if point.startswith("checkpoint.")]
 

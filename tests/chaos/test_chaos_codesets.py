@@ -11,7 +11,7 @@ from platform_process import own, wait_for
 
 from volant.faults import CRASH_POINTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 LOOP = """\
 kind: Loop

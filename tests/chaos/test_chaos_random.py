@@ -1,4 +1,4 @@
-"""Fifty random kills −9 while pushes are under way: every effect is there, once."""
+"""Random kills −9 while pushes are under way: every effect is there, once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from platform_process import loop_file, own, table, write_csv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-KILLS = 50
+KILLS = 25
 AT_ONCE = 6  # kills until a run ends: a step that is lost time after time fails, rightly
 ROWS = 40
 BROKEN = [["tall", 0.5, 0.5, "yes"]]

@@ -20,21 +20,26 @@ APP = "one-code-mlflow-e2e"
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_killed_in_a_step_the_workflow_ends_and_serves_once(platforms, point: str) -> None:
+# Several in one life: each is one crash more on the way of the same run.
+GROUPS = [POINTS[::2], POINTS[1::2]]
+
+
+@pytest.mark.parametrize("points", GROUPS, ids=" ".join)
+def test_killed_in_steps_the_workflow_ends_and_serves_once(platforms, points: list[str]) -> None:
     platform = platforms()
     crashed = platform.folder / "crashed"
-    platform.start(VOLANT_CRASH_AT=point, VOLANT_CRASH_ONCE=str(crashed))
+    platform.start(VOLANT_CRASH_AT=",".join(points), VOLANT_CRASH_ONCE=str(crashed))
     code = small_codeset(platform.folder / "code")
     platform.cli("codeset", "register", "--name", "code", "--project", "one", code)
     platform.cli("workflow", "create", ROOT / "examples" / "workflows" / "mlflow-e2e.yaml")
     run_id = platform.post("/workflows/mlflow-e2e/runs", {"project": "one", "codeset": "code"})[
         "id"
     ]
-    _survive(platform, run_id, crashed)
+    _survive(platform, run_id)
     steps = {s["name"]: s for s in platform.get(f"/runs/{run_id}")["state"]["steps"]}
     assert {step["status"] for step in steps.values()} == {"succeeded"}
-    assert crashed.exists(), f"{point} wasn't passed"
+    for point in points:
+        assert Path(f"{crashed}.{point}").exists(), f"{point} wasn't passed"
     versions = platform.items(f"/models/{APP}/versions")
     assert [one["version"] for one in versions] == [1]
     revisions = platform.get(f"/deployments/{APP}")["revisions"]
@@ -47,12 +52,13 @@ def test_killed_in_a_step_the_workflow_ends_and_serves_once(platforms, point: st
         headers=token,
     ).json()["runs"]
     statuses = sorted(one["info"]["status"] for one in tracked)
-    assert statuses in (["FINISHED"], ["FINISHED", "KILLED"])
+    assert statuses[0] == "FINISHED"
+    assert set(statuses[1:]) <= {"KILLED"}
     held = platform.cli("tokens", "list").json["items"]
     assert not [one for one in held if str(one["principal"]).startswith("run/")]
 
 
-def _survive(platform: Platform, run_id: str, crashed: Path) -> None:
+def _survive(platform: Platform, run_id: str) -> None:
     """Until the run ended, started again when the control plane died."""
 
     def look() -> bool:

@@ -9,7 +9,7 @@ from searching import check_search, searching_loop
 
 from volant.faults import CRASH_POINTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("point", [name for name in CRASH_POINTS if name.startswith("tune.")])

@@ -13,7 +13,7 @@ from workflow_flows import Flow, told, work_folder
 
 from volant.faults import CRASH_POINTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 POINTS = [name for name in CRASH_POINTS if name.startswith(("workflow.", "runs."))]
 

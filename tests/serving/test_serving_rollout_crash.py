@@ -14,7 +14,7 @@ import pytest
 
 from volant.store.records import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.chaos
 
 SCRIPT = Path(__file__).with_name("rollout_process.py")
 BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [2, 0, 0, 0]}]}
