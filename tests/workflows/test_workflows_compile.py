@@ -122,10 +122,10 @@ def test_effects_are_cached_only_when_asked_for():
 @pytest.mark.parametrize(
     ("image", "uses", "code"),
     [
-        ("ghcr.io/fuseml/{{ inputs.x }}-predictor:{{ inputs.y }}", "predictor", None),
+        ("registry.example/fuseml/{{ inputs.x }}-predictor:{{ inputs.y }}", "predictor", None),
         ("{{ inputs.x }}/{{ inputs.y }}", None, None),
         ("{{ inputs.x }}:{{ inputs.y }}:", None, "invalid_step"),
-        ("ghcr.io/fuseml/{{ inputs.x }}-predictr:1", None, "invalid_step"),
+        ("registry.example/fuseml/{{ inputs.x }}-predictr:1", None, "invalid_step"),
     ],
 )
 def test_an_image_that_the_inputs_tell(image, uses, code):
@@ -142,9 +142,9 @@ def test_an_image_that_the_inputs_tell(image, uses, code):
 
 
 def test_an_image_with_a_command_is_a_container():
-    text = steps("  - {name: a, image: ghcr.io/fuseml/kserve-predictor:1, run: ls}")
+    text = steps("  - {name: a, image: registry.example/fuseml/kserve-predictor:1, run: ls}")
     [step] = compiled(text).steps
-    assert (step.uses, step.image) == (None, "ghcr.io/fuseml/kserve-predictor:1")
+    assert (step.uses, step.image) == (None, "registry.example/fuseml/kserve-predictor:1")
 
 
 def test_limits_from_inputs():

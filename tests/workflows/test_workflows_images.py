@@ -11,16 +11,16 @@ DIGEST = "sha256:" + "0" * 64
     ("image", "uses", "flavor"),
     [
         ("mlflow-builder", "builder", None),
-        ("ghcr.io/fuseml/mlflow-builder:v0.3.0", "builder", None),
-        (f"ghcr.io/fuseml/mlflow-builder@{DIGEST}", "builder", None),
+        ("registry.example/fuseml/mlflow-builder:v0.3.0", "builder", None),
+        (f"registry.example/fuseml/mlflow-builder@{DIGEST}", "builder", None),
         ("localhost:5000/mlflow-builder", "builder", None),
         ("127.0.0.1:30500/a/b/kserve-predictor:dev", "predictor", "kserve"),
         (f"r.example.com/kfserving-predictor:0.1@{DIGEST}", "predictor", "kfserving"),
-        ("ghcr.io/fuseml/seldon-core-predictor:latest", "predictor", "seldon"),
-        ("ghcr.io/fuseml/seldon-triton-predictor", "predictor", "seldon-triton"),
-        ("ghcr.io/fuseml/seldon-triton", "predictor", "seldon-triton"),
-        ("ghcr.io/fuseml/ovms-predictor:x", "predictor", "ovms"),
-        ("ghcr.io/fuseml/ovms-converter:x", "converter", "ovms"),
+        ("registry.example/fuseml/seldon-core-predictor:latest", "predictor", "seldon"),
+        ("registry.example/fuseml/seldon-triton-predictor", "predictor", "seldon-triton"),
+        ("registry.example/fuseml/seldon-triton", "predictor", "seldon-triton"),
+        ("registry.example/fuseml/ovms-predictor:x", "predictor", "ovms"),
+        ("registry.example/fuseml/ovms-converter:x", "converter", "ovms"),
     ],
 )
 def test_built_in(image, uses, flavor):
@@ -47,7 +47,7 @@ def test_others(image):
         ("a b", "no name of an image"),
         ("a/", "no name of an image"),
         ("a" * 600, "no name of an image"),
-        ("ghcr.io/fuseml/mlflow-bilder:v1", "'mlflow-builder'"),
+        ("registry.example/fuseml/mlflow-bilder:v1", "'mlflow-builder'"),
     ],
 )
 def test_refused(image, said):

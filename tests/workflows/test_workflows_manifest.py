@@ -85,7 +85,7 @@ steps:
         cpu: 500m
         nvidia.com/gpu: 1
   - name: converter
-    image: ghcr.io/fuseml/ovms-converter:v0.3.0
+    image: registry.example/fuseml/ovms-converter:v0.3.0
     inputs:
       - name: input_model
         value: '{{ steps.trainer.outputs.model-url }}'
@@ -102,7 +102,7 @@ steps:
       - name: S3_ENDPOINT
         value: '{{ extensions.store.cfg.MLFLOW_S3_ENDPOINT_URL }}'
   - name: ovms
-    image: ghcr.io/fuseml/ovms-predictor:v0.3.0
+    image: registry.example/fuseml/ovms-predictor:v0.3.0
     inputs:
       - name: model
         value: '{{ steps.converter.outputs.ovms-model }}'
@@ -115,7 +115,7 @@ steps:
     outputs:
       - name: ovms-url
   - name: kserve
-    image: ghcr.io/fuseml/kserve-predictor:v0.3.0
+    image: registry.example/fuseml/kserve-predictor:v0.3.0
     inputs:
       - name: model
         value: '{{ steps.trainer.outputs.model-url }}'
@@ -124,7 +124,7 @@ steps:
     outputs:
       - name: kserve-url
   - name: seldon
-    image: ghcr.io/fuseml/seldon-core-predictor:v0.3.0
+    image: registry.example/fuseml/seldon-core-predictor:v0.3.0
     inputs:
       - name: model
         value: '{{ steps.trainer.outputs.model-url }}'

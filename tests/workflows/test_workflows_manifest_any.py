@@ -33,7 +33,12 @@ _values = st.one_of(
         [
             *("a", "b", "code", "pass", "loop", "train:fit", "codeset", "number", "2Gi", "500m"),
             *("{{ inputs.a }}", "{{ steps.a.outputs.b }}", "{{ item }}", "inputs.a == 'b'", "30s"),
-            *("{{ extensions.a.cfg.b }}", "ghcr.io/fuseml/ovms-converter:1", "0 2 * * *", "{{"),
+            *(
+                "{{ extensions.a.cfg.b }}",
+                "registry.example/fuseml/ovms-converter:1",
+                "0 2 * * *",
+                "{{",
+            ),
         ]
     ),
     st.none(),

@@ -57,7 +57,7 @@ def steps(text):
         (steps("  - {name: a, call: fit}"), 3, "module:function"),
         (steps("  - {name: a, call: 'class:fit'}"), 3, "names no function"),
         (
-            steps("  - {name: a, image: 'ghcr.io/fuseml/kserve-predictr:1'}"),
+            steps("  - {name: a, image: 'registry.example/fuseml/kserve-predictr:1'}"),
             3,
             "'kserve-predictor'",
         ),
