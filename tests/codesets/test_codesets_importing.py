@@ -66,7 +66,9 @@ def test_what_is_no_file_is_refused(desk, kind):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"no archive", archive({"a": b"1" * 9000})[:60], archive({})]
+    "body",
+    [b"", b"no archive", archive({"a": b"1" * 9000})[:60], archive({})],
+    ids=["empty", "other", "cut", "of nothing"],
 )
 def test_what_is_no_archive_is_refused(desk, body):
     desk.register("p", "code")

@@ -126,14 +126,22 @@ def test_who_asks_for_nothing_is_looked_after(step):
     assert step.state() == "1"
 
 
-def test_a_file_half_written_at_the_kill_is_no_checkpoint(step):
+def test_a_file_half_written_at_the_kill_is_no_checkpoint(tmp_path):
+    step = Step(tmp_path, look_s=0.5, every_s=0.5)
     program = (
-        "import os, time; f = os.environ['VOLANT_CHECKPOINT_DIR'] + '/state'\n"
-        "open(f, 'w').write('whole'); time.sleep(0.5)\n"
+        "import os, time; d = os.environ['VOLANT_CHECKPOINT_DIR']; f = d + '/state'\n"
+        "open(f, 'w').write('whole')\n"
+        f"while not os.path.exists({str(tmp_path / 'stored')!r}): time.sleep(0.01)\n"
         "half = open(f, 'w'); half.write('ha'); half.flush()\n"
         "print('ready'); time.sleep(60)"
     )
-    step.attempt(program, killed())
+
+    def during(process):
+        step.wait(step.checkpoints)
+        (tmp_path / "stored").touch()
+        killed()(process)
+
+    step.attempt(program, during)
     assert step.state() == "whole"
 
 
@@ -158,7 +166,7 @@ def test_a_killed_process_leaves_what_was_seen_whole(tmp_path):
 
     def during(process):
         assert process.stdout.readline() == "ready\n"
-        time.sleep(20 * LOOK_S)  # some looks
+        time.sleep(50 * LOOK_S)  # some looks
         assert step.checkpoints() == ()
         process.kill()
 

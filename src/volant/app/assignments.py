@@ -8,7 +8,6 @@ from typing import Any
 from volant.codesets.desk import CodesetDesk
 from volant.domain.event import (
     CODESET_DELETED,
-    CODESET_PUSHED,
     CRON_FIRED,
     DATASET_COMMITTED,
     RUNS_DELETED,
@@ -82,7 +81,6 @@ class Catalog:
         """What events ask for here; all may be done again."""
         desk = self.assignments
         return {
-            CODESET_PUSHED: desk.pushed,
             CODESET_DELETED: desk.deleted,
             WORKFLOW_ASSIGNED: desk.assigned,
             CRON_FIRED: desk.due,

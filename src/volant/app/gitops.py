@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from volant.app.jobs import error_of, job_of
 from volant.codesets.desk import CodesetDesk
 from volant.codesets.manifest import FILE, tests_of
 from volant.domain.decision import Decision, DecisionKind, Outcome
 from volant.domain.event import Event
-from volant.domain.job import Job, JobResult, JobStatus
+from volant.domain.job import JobStatus
 from volant.domain.loop import LoopSpec
 from volant.domain.run import Run, StepRequest
 from volant.domain.workflow import StepSpec, WorkflowSpec
@@ -30,9 +31,7 @@ from volant.errors import (
     InvalidInput,
     NotFound,
     PermissionDenied,
-    StepFailed,
     VolantError,
-    from_dict,
 )
 from volant.faults import crash_point
 from volant.loops.desk import LoopDesk
@@ -156,23 +155,18 @@ class GitOps:
         tests, spec = self._read(self._manifest(event))
         code = self._code(request, event)
         result = compute.run(
-            Job(
-                id=f"{request.run_id}:tests:{request.attempt}",
-                step=request.step.name,
-                run_id=request.run_id,
-                attempt=request.attempt,
-                workdir=request.workdir,
-                log_path=request.workdir / "log.jsonl",
-                inputs={},
+            job_of(
+                request,
+                {},
                 command="\n".join(["set -e", *tests]),
                 env={"VOLANT_COMMIT": str(event.data["after"]), **request.step.env},
-                timeout_s=request.step.timeout_s,
                 cwd=code,
             )
         )
         if result.status is JobStatus.SUCCEEDED:
             return {"tests": len(tests), "seconds": round(result.wall_s, 3)}
-        error = _red(result, request)
+        see = f"See what they printed: volant logs {request.run_id} --step tests"
+        error = error_of(result, "They", see)
         if result.status not in (JobStatus.LOST, JobStatus.CANCELLED):
             reason = f"The tests of {_what(event)} failed; nothing was applied. {error}"
             loop = spec.name if spec else None
@@ -270,20 +264,6 @@ class GitOps:
 def _what(event: Event) -> str:
     data = event.data
     return f"{data['project']}/{data['name']} at {str(data['after'])[:12]}"
-
-
-def _red(result: JobResult, request: StepRequest) -> VolantError:
-    error = from_dict(
-        result.error
-        or {
-            "kind": StepFailed.code,
-            "what": f"They ended as {result.status.value} (exit code {result.exit_code}).",
-            "fix": f"See what they printed: volant logs {request.run_id} --step tests",
-        }
-    )
-    error.details.setdefault("status", result.status.value)
-    error.details["lost"] = result.status is JobStatus.LOST
-    return error
 
 
 def packed(folder: Path) -> bytes:

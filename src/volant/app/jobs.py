@@ -1,4 +1,4 @@
-"""One action in one step process, waited for: what isn't a step of any run."""
+"""Jobs: a step's, and one action's that isn't a step of any run; and how a bad end is told."""
 
 from __future__ import annotations
 
@@ -6,9 +6,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from volant.domain.job import Job, JobStatus
-from volant.errors import StepFailed, from_dict
+from volant.domain.job import Job, JobResult, JobStatus
+from volant.domain.run import StepRequest
+from volant.errors import StepFailed, VolantError, from_dict
 from volant.ports.compute import Compute
+
+
+def job_of(request: StepRequest, inputs: Mapping[str, Any], **more: Any) -> Job:
+    """The job of an attempt at a step; `more` are the fields in which steps differ."""
+    step = request.step
+    return Job(
+        id=f"{request.run_id}:{step.name}:{request.attempt}",
+        step=step.name,
+        run_id=request.run_id,
+        attempt=request.attempt,
+        workdir=request.workdir,
+        log_path=request.workdir / "log.jsonl",
+        inputs=inputs,
+        timeout_s=step.timeout_s,
+        **more,
+    )
+
+
+def error_of(result: JobResult, subject: str, fix: str) -> VolantError:
+    """What a job that didn't succeed raised; else that `subject` ended, with `fix`."""
+    what = f"{subject} ended as {result.status} (exit code {result.exit_code})."
+    error = from_dict(result.error or {"kind": StepFailed.code, "what": what, "fix": fix})
+    error.details.setdefault("status", result.status.value)
+    error.details["lost"] = result.status is JobStatus.LOST
+    return error
 
 
 def run_action(

@@ -18,6 +18,7 @@ from typing import Any
 from volant.access.desk import LENT
 from volant.adapters.local import callee
 from volant.adapters.local.environments import READY
+from volant.app.jobs import job_of
 from volant.app.predictor import Predictor
 from volant.app.step_place import (
     OwnAccess,
@@ -61,7 +62,6 @@ class ManifestSteps:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._cancelled: OrderedDict[str, float] = OrderedDict()
-        self._registered: OrderedDict[str, bool] = OrderedDict()
         self._lock = threading.Lock()
         trainer = self._trainer = Trainer(rooms)
         predictor = Predictor(rooms, self._watch)
@@ -79,7 +79,7 @@ class ManifestSteps:
     def takes(self, request: StepRequest) -> bool:
         """Whether the step is done here."""
         uses = request.step.uses
-        return (uses is None or uses in self._uses) and self._is_registered(request.run_id)
+        return (uses is None or uses in self._uses) and request.version > 0
 
     def perform(self, request: StepRequest) -> Outputs:
         """Do the step's work. Raises what it failed of."""
@@ -99,7 +99,7 @@ class ManifestSteps:
         revealer = workbench.extensions.revealer(
             {_TOKEN: own.token} if own else None,
             project=request.project,
-            user=self._rooms.store.runs.get(request.run_id).started_by,
+            user=request.started_by,
         )
         place = lay_out(request, workbench.codesets.checkout, revealer.text, own)
         secrets = maskable([own.token]) if own else ()
@@ -159,16 +159,6 @@ class ManifestSteps:
 
         return check
 
-    def _is_registered(self, run_id: str) -> bool:
-        known = self._registered.get(run_id)
-        if known is None:
-            known = self._rooms.store.runs.get(run_id).workflow.version > 0
-            with self._lock:
-                self._registered[run_id] = known
-                while len(self._registered) > _REMEMBERED:
-                    self._registered.popitem(last=False)
-        return known
-
     def _declared(self, request: StepRequest, outputs: Outputs) -> Outputs:
         missing = [name for name in request.step.outputs if name not in outputs]
         if missing:
@@ -198,19 +188,13 @@ class ManifestSteps:
                     code="step.call_in_container",
                 )
             command, entry, profile, inputs = self._call(request, place, environment, env)
-        return Job(
-            id=f"{request.run_id}:{step.name}:{request.attempt}",
-            step=step.name,
-            run_id=request.run_id,
-            attempt=request.attempt,
-            workdir=request.workdir,
-            log_path=request.workdir / "log.jsonl",
-            inputs=inputs,
+        return job_of(
+            request,
+            inputs,
             entry=entry,
             profile=profile,
             command=command,
             env=env,
-            timeout_s=step.timeout_s,
             memory_bytes=step.memory_bytes,
             cwd=place.cwd,
             image=container,
@@ -270,18 +254,12 @@ class ManifestSteps:
             "pip_first": bool(place.text("intel_optimized")),
             "notes": notes,
         }
-        job = Job(
-            id=f"{request.run_id}:{request.step.name}:{request.attempt}",
-            step=request.step.name,
-            run_id=request.run_id,
-            attempt=request.attempt,
-            workdir=request.workdir,
-            log_path=request.workdir / "log.jsonl",
-            inputs=inputs,
+        job = job_of(
+            request,
+            inputs,
             entry="volant.actions:prepare_environment",
             profile="command",
             env=place.env,
-            timeout_s=request.step.timeout_s,
             memory_bytes=request.step.memory_bytes,
             mask=place.mask,
         )

@@ -185,7 +185,6 @@ class Platform:
             self._clock,
             self._ids,
             settings=settings,
-            models=self.models,
             deployments=self.deployments,
         )
 
@@ -402,7 +401,6 @@ class Platform:
 
     def _run_ended(self, run_id: str, status: RunStatus, error: Mapping[str, Any] | None) -> None:
         self._turns.ended(run_id, status, error)
-        self.workbench.ended(run_id, status)
         if status is RunStatus.SUCCEEDED:
             clear_checkpoints(self._store.runs, self._keeper.checkpoints, self._home, run_id)
 

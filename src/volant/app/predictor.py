@@ -156,11 +156,9 @@ class Predictor:
         """MLflow 3 puts a model beside its run; its name is where the path was."""
         run_id, _, name = uri.removeprefix("runs:").strip("/").partition("/")
         experiment = self._rooms.store.tracked_runs.get(run_id).experiment_id
-        models, _ = self._rooms.desks.logged_models.search(
-            [experiment], f"source_run_id = '{run_id}'", [], 200, 0
-        )
-        named = [model for model in models if model.name == name]
-        return sources(named[-1].artifact_uri) if named else None
+        models = self._rooms.desks.logged_models.of_run(experiment, run_id)
+        newest = next((model for model in models if model.name == name), None)
+        return sources(newest.artifact_uri) if newest else None
 
     def _run_of(self, folder: Path) -> TrackedRun | None:
         """The tracked run that logged it, by where it lies: EXPERIMENT/RUN/artifacts/…, or
@@ -198,7 +196,6 @@ class Predictor:
 
     def _record(self, request: StepRequest, place: Place, name: str, url: str) -> None:
         project = place.codesets[0].project if place.codesets else request.project
-        run = self._rooms.store.runs.get(request.run_id)
         self._rooms.workbench.applications.record(
             name,
             type="predictor",
@@ -207,7 +204,7 @@ class Predictor:
             workflow=request.workflow,
             project=project,
             deployment=name,
-            by=run.started_by,
+            by=request.started_by,
         )
 
     @contextmanager

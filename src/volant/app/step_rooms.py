@@ -12,11 +12,12 @@ from typing import Any, Protocol
 from volant.access.desk import AccessDesk
 from volant.app.batches import Deliver
 from volant.app.home import Home
+from volant.app.jobs import error_of
 from volant.app.survival import SURVIVED
 from volant.app.workbench import Workbench
 from volant.domain.job import Job, JobResult, JobStatus
 from volant.domain.run import Run, StepRequest
-from volant.errors import StepFailed, Unavailable, VolantError, from_dict
+from volant.errors import Unavailable, VolantError
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
 from volant.ports.compute import Compute
@@ -121,14 +122,5 @@ def outputs_of(request: StepRequest, result: JobResult) -> Outputs:
     step = request.step
     if result.status is JobStatus.SUCCEEDED:
         return result.outputs
-    error = from_dict(
-        result.error
-        or {
-            "kind": StepFailed.code,
-            "what": f"Step {step.name} ended as {result.status} (exit code {result.exit_code}).",
-            "fix": f"See its log: volant logs {request.run_id} --step {step.name}",
-        }
-    )
-    error.details.setdefault("status", result.status.value)
-    error.details["lost"] = result.status is JobStatus.LOST
-    raise error
+    fix = f"See its log: volant logs {request.run_id} --step {step.name}"
+    raise error_of(result, f"Step {step.name}", fix)

@@ -17,6 +17,7 @@ from typing import Any
 from volant.adapters.local.environments import python_of
 from volant.app.batches import CHUNK_ROWS, as_typed, check_paths, version_of, with_table_version
 from volant.app.gitops import APPLY, TESTS
+from volant.app.jobs import job_of
 from volant.app.manifest_steps import ManifestSteps
 from volant.app.step_rooms import Outputs, Rooms, outputs_of, run_kept
 from volant.app.survival import SURVIVED, resumed_decision
@@ -116,19 +117,13 @@ def run_job(compute: Compute, request: StepRequest, inputs: Mapping[str, Any]) -
 
 def _job(request: StepRequest, inputs: Mapping[str, Any]) -> Job:
     step = request.step
-    return Job(
-        id=f"{request.run_id}:{step.name}:{request.attempt}",
-        step=step.name,
-        run_id=request.run_id,
-        attempt=request.attempt,
-        workdir=request.workdir,
-        log_path=request.workdir / "log.jsonl",
-        inputs=inputs,
+    return job_of(
+        request,
+        inputs,
         entry=f"volant.actions:{step.uses}" if step.uses else step.call,
         profile=_profile(step.uses),
         command=step.run,
         env=step.env,
-        timeout_s=step.timeout_s,
         memory_bytes=step.memory_bytes,
     )
 

@@ -12,9 +12,9 @@ from typing import Any, cast
 import yaml
 
 from volant.adapters.local.environments import READY
+from volant.app.jobs import job_of
 from volant.app.step_rooms import Rooms, outputs_of
 from volant.bounded_yaml import read_yaml
-from volant.domain.job import Job
 from volant.domain.run import StepRequest
 from volant.training import thaw
 from volant.workflows.images import ENVIRONMENT
@@ -48,7 +48,8 @@ def thawed(rooms: Rooms, request: StepRequest, model: tuple[Path, str], tell: Te
     shutil.copytree(source, copy, symlinks=True)
     words = [str(python), str(thaw.__file__), str(file), str(copy / _PICKLE)]
     tell(f"{name} is written as a pickle, in the environment that made it")
-    outputs_of(request, rooms.compute.run(_job(request, words)))
+    job = job_of(request, {}, command=f"exec {shlex.join(words)}", profile="command")
+    outputs_of(request, rooms.compute.run(job))
     (copy / name).unlink()
     flavor |= {"pickled_model": _PICKLE, "serialization_format": "pickle"}
     about["flavors"].get("python_function", {})["model_path"] = _PICKLE
@@ -71,19 +72,3 @@ def _trim(requirements: Path) -> None:
         lines = requirements.read_text().splitlines()
         kept = [line for line in lines if not _DROPPED.fullmatch(line.strip())]
         requirements.write_text("\n".join([*kept, ""]))
-
-
-def _job(request: StepRequest, words: list[str]) -> Job:
-    step = request.step
-    return Job(
-        id=f"{request.run_id}:{step.name}:{request.attempt}",
-        step=step.name,
-        run_id=request.run_id,
-        attempt=request.attempt,
-        workdir=request.workdir,
-        log_path=request.workdir / "log.jsonl",
-        inputs={},
-        command=f"exec {shlex.join(words)}",
-        profile="command",
-        timeout_s=step.timeout_s,
-    )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from volant.app.jobs import job_of
 from volant.app.step_place import Place, as_declared, with_environment
 from volant.app.step_rooms import Outputs, Rooms, outputs_of
 from volant.domain.job import Job, JobStatus
@@ -95,22 +96,15 @@ class Trainer:
         )
 
     def _job(self, request: StepRequest, place: Place, env: Mapping[str, str], command: str) -> Job:
-        step = request.step
-        return Job(
-            id=f"{request.run_id}:{step.name}:{request.attempt}",
-            step=step.name,
-            run_id=request.run_id,
-            attempt=request.attempt,
-            workdir=request.workdir,
-            log_path=request.workdir / "log.jsonl",
-            inputs=place.inputs,
+        return job_of(
+            request,
+            place.inputs,
             command=command,
             profile="command",
             env=env,
-            timeout_s=step.timeout_s,
-            memory_bytes=step.memory_bytes,
+            memory_bytes=request.step.memory_bytes,
             cwd=place.cwd,
-            cpu=step.cpu,
+            cpu=request.step.cpu,
             mask=place.mask,
         )
 
@@ -139,7 +133,7 @@ class Trainer:
         else:
             raise Unavailable(f"Step {request.step.name} died {_LIVES} times.", "Look at its log.")
         known = rooms.store.experiments.create(experiment, exist_ok=True)
-        run = rooms.store.runs.get(request.run_id)
+        user = request.started_by or "volant"
         code = place.codesets[0] if place.codesets else None
         tags = {
             STEP_TAG: step,
@@ -149,7 +143,7 @@ class Trainer:
             "mlflow.source.name": code.url or f"{code.project}/{code.name}" if code else "",
             "mlflow.project.entryPoint": point.name,
             "mlflow.project.backend": "local",
-            "mlflow.user": run.started_by or "volant",
+            "mlflow.user": user,
         }
         if code is not None:
             tags |= {"mlflow.source.git.commit": code.version}
@@ -159,7 +153,7 @@ class Trainer:
         tracked = rooms.desks.tracked_runs.create(
             known.id,
             name=request.run_id,
-            user=run.started_by or "volant",
+            user=user,
             started_at=rooms.clock.now(),
             tags=[(key, value) for key, value in tags.items() if value],
             run_id=identity,
@@ -185,13 +179,10 @@ class Trainer:
         uri = f"{tracked.artifact_uri.rstrip('/')}/{wanted}"
         if desks.artifact_files.list(uri.removeprefix(_SCHEME).lstrip("/")):
             return uri
-        models, _ = desks.logged_models.search(
-            [tracked.experiment_id], f"source_run_id = '{tracked.id}'", [], 200, 0
-        )
-        named = [model for model in models if model.name == wanted]
-        if named:
-            newest = max(named, key=lambda model: model.created_at)
-            return newest.artifact_uri
+        models = desks.logged_models.of_run(tracked.experiment_id, tracked.id)
+        named = next((model for model in models if model.name == wanted), None)
+        if named is not None:
+            return named.artifact_uri
         there = [model.name for model in models]
         place = tracked.artifact_uri.removeprefix(_SCHEME).lstrip("/")
         there += [entry.name for entry in desks.artifact_files.list(place)]

@@ -18,13 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from volant.app.jobs import error_of
 from volant.domain.codec import from_plain
 from volant.domain.decision import Decision, DecisionKind, Outcome
-from volant.domain.job import Job, JobResult, JobStatus
+from volant.domain.job import Job, JobStatus
 from volant.domain.loop import TuneSpec
 from volant.domain.run import StepRequest
 from volant.domain.tracking import Metric
-from volant.errors import InvalidInput, StepFailed, VolantError, from_dict
+from volant.errors import InvalidInput, StepFailed, VolantError
 from volant.faults import crash_point
 from volant.ports.compute import Compute
 from volant.tracking.searches import SearchDesk, SearchFacts, TrialFacts
@@ -175,7 +176,7 @@ class Search:
         if result.status is JobStatus.SUCCEEDED:
             shutil.rmtree(job.workdir / "checkpoint", ignore_errors=True)  # nothing goes on there
             return
-        error = _error_of(result, number)
+        error = error_of(result, f"Trial {number}", "See the step's log.")
         if result.status in (JobStatus.LOST, JobStatus.CANCELLED) or isinstance(
             error, InvalidInput
         ):
@@ -393,17 +394,3 @@ def _fruitless(trials: list[Trial]) -> StepFailed:
         code="tune_fruitless",
         details={"errors": {str(error): count for error, count in errors.most_common(5)}},
     )
-
-
-def _error_of(result: JobResult, number: int) -> VolantError:
-    error = from_dict(
-        result.error
-        or {
-            "kind": StepFailed.code,
-            "what": f"Trial {number} ended as {result.status} (exit code {result.exit_code}).",
-            "fix": "See the step's log.",
-        }
-    )
-    error.details.setdefault("status", result.status.value)
-    error.details["lost"] = result.status is JobStatus.LOST
-    return error

@@ -13,12 +13,11 @@ from volant.app.reuse import Holds, StepReuse
 from volant.codesets.desk import CodesetDesk
 from volant.codesets.mirrors import Mirrors
 from volant.domain.event import CODESET_PUSHED, Event
-from volant.domain.run import TERMINAL, RunStatus
+from volant.domain.run import TERMINAL
 from volant.ports.clock import Clock, Ids
 from volant.projects.applications import ApplicationDesk
 from volant.projects.desk import ProjectDesk
 from volant.projects.runnables import RunnableDesk
-from volant.registry.desk import ModelDesk
 from volant.serving.desk import DeploymentDesk
 from volant.settings import Settings
 from volant.store import Store
@@ -43,7 +42,6 @@ class Workbench:
         ids: Ids,
         *,
         settings: Settings,
-        models: ModelDesk,
         deployments: DeploymentDesk,
     ) -> None:
         self._store = store
@@ -51,8 +49,6 @@ class Workbench:
         self._clock = clock
         self._ids = ids
         self._settings = settings
-        self._models = models
-        self._deployments = deployments
         self.projects = ProjectDesk(store.projects, clock, ids)
         self.applications = ApplicationDesk(
             store.applications,
@@ -142,8 +138,6 @@ class Workbench:
     # what the platform tells it
 
     def effects(self) -> Mapping[str, Callable[[Event], None]]:
-        """What events ask for here; see `Dispatcher`. Bound once, when `bind` has run."""
+        """What events ask for here; see `Dispatcher`. Bound once, when `bind` has run. A
+        push goes through its own tests first; then `gitops` calls the assignments."""
         return {**self._catalog.effects(), CODESET_PUSHED: self.gitops.pushed}
-
-    def ended(self, run_id: str, status: RunStatus) -> None:
-        """A run has ended."""

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from volant.workflows.gates import gates
+
 _REFERENCE = re.compile(r"\bsteps\.([A-Za-z0-9_-]+)\.outputs\b")
 
 Needs = Mapping[str, frozenset[str]]
@@ -23,7 +25,7 @@ def tree(specs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     needs = _needs(specs)
     order = _order(needs)
     below: dict[str | None, list[str]] = {}
-    for name, gate in _gates(order, needs).items():
+    for name, gate in gates(order, needs).items():
         below.setdefault(gate, []).append(name)
     return list(_drawn(below.get(None, []), "", below, needs))
 
@@ -41,40 +43,13 @@ def _needs(specs: Sequence[Mapping[str, Any]]) -> Needs:
 
 def _order(needs: Needs) -> list[str]:
     """Each after all that it needs; what can't be ordered comes last, as it is written."""
-    order: list[str] = []
+    order: dict[str, None] = {}
     left = list(needs)
     while left:
-        name = next((name for name in left if needs[name] <= set(order)), left[0])
-        order.append(name)
+        name = next((name for name in left if needs[name] <= order.keys()), left[0])
+        order[name] = None
         left.remove(name)
-    return order
-
-
-def _gates(order: Sequence[str], needs: Needs) -> dict[str, str | None]:
-    """Each step's immediate dominator, None when there is none (Cooper, Harvey, Kennedy: A
-    Simple, Fast Dominance Algorithm)."""
-    place = {name: index for index, name in enumerate(order)}
-    gates: dict[str, str | None] = {}
-    for name in order:
-        known = sorted((need for need in needs[name] if need in gates), key=lambda n: place[n])
-        gate: str | None = known[0] if known else None
-        for other in known[1:]:
-            gate = _meet(gate, other, gates, place)
-        gates[name] = gate
-    return gates
-
-
-def _meet(
-    one: str | None, other: str | None, gates: Mapping[str, str | None], place: Mapping[str, int]
-) -> str | None:
-    while one != other:
-        if one is None or other is None:
-            return None
-        if place[one] > place[other]:
-            one = gates[one]
-        else:
-            other = gates[other]
-    return one
+    return list(order)
 
 
 def _drawn(

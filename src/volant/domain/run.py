@@ -79,7 +79,8 @@ class RunState:
 class StepRequest:
     """All that a step needs: expressions resolved, its own folder made.
 
-    `workdir` belongs to this run and step alone and outlives attempts.
+    `workdir` belongs to this run and step alone and outlives attempts. `version` is that
+    of a registered workflow, else 0; `started_by` who asked for the run.
     """
 
     run_id: str
@@ -89,7 +90,9 @@ class StepRequest:
     workdir: Path
     loop: str | None = None
     workflow: str = ""
+    version: int = 0
     project: str | None = None
+    started_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

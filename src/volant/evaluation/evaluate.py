@@ -16,7 +16,7 @@ from volant.evaluation.gate import Champion, decide, gate_from
 from volant.evaluation.metrics import Judged, scores
 from volant.evaluation.scoring import LoadedModel, load_model
 from volant.evaluation.served import Open
-from volant.evaluation.slices import groups_of, measured
+from volant.evaluation.slices import groups_of
 from volant.faults import crash_point
 
 
@@ -58,11 +58,7 @@ def evaluate(
         "rules": list(verdict.rules),
         "passed": verdict.passed,
         "reason": verdict.reason,
-        "slices": {
-            name: values
-            for each in groups.values()
-            for name, values in measured(judged, each).items()
-        },
+        "slices": {name: dict(values) for name, values in verdict.slices.items()},
     }
 
 

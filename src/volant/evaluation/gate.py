@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,7 +17,8 @@ from volant.domain.metric import GREATER_IS_BETTER, TASK_METRICS
 from volant.errors import InvalidInput
 from volant.evaluation.bootstrap import Gain, paired_gain
 from volant.evaluation.metrics import Judged, scores
-from volant.evaluation.slices import Group, within
+from volant.evaluation.slices import Group
+from volant.evaluation.slices import measured as measured_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,15 @@ class Champion:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Each rule as `{rule, passed, …numbers, reason}`, in the order judged."""
+    """Each rule as `{rule, passed, …numbers, reason}`, in the order judged; `slices` are the
+    challenger's metrics by the group of rows that they were measured on."""
 
     passed: bool
     reason: str
     rules: tuple[dict[str, Any], ...]
+    slices: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict[str, Mapping[str, float]]
+    )
 
 
 def gate_from(body: Mapping[str, Any]) -> GateSpec:
@@ -61,16 +66,19 @@ def decide(  # noqa: PLR0917 - what a decision takes
     groups: Mapping[str, Sequence[Group]] | None = None,
 ) -> Verdict:
     """Judge every rule of `gate`. `champion` None: there is none yet. `groups` are those of
-    each column that a slice rule names."""
+    each column that a slice rule names; the verdict tells what they measured."""
     measured = scores(challenger)
     rules = [_threshold(rule, challenger.task, measured) for rule in gate.thresholds]
     if gate.champion is not None:
         rules.append(_champion(gate.champion, metric, challenger, champion, seed))
-    rules += [
-        _slice(rule, metric, challenger, champion, (groups or {})[rule.by]) for rule in gate.slices
-    ]
+    slices: dict[str, Mapping[str, float]] = {}
+    for rule in gate.slices:
+        found = (groups or {})[rule.by]
+        own = measured_on(challenger, found)
+        slices |= own
+        rules.append(_slice(rule, metric, own, _theirs(champion, challenger.task, found)))
     failed = [rule for rule in rules if not rule["passed"]]
-    return Verdict(not failed, _summary(rules, failed), tuple(rules))
+    return Verdict(not failed, _summary(rules, failed), tuple(rules), slices)
 
 
 def _summary(rules: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> str:
@@ -167,12 +175,20 @@ def _compared(
     }
 
 
+def _theirs(
+    champion: Champion | None, task: str, groups: Sequence[Group]
+) -> tuple[str, Mapping[str, Mapping[str, float]]] | None:
+    """The champion's name and what it measures on the groups; None when it can't be compared."""
+    if champion is None or champion.judged is None or champion.task != task:
+        return None
+    return champion.name, measured_on(champion.judged, groups)
+
+
 def _slice(
     rule: SliceRule,
     metric: str,
-    challenger: Judged,
-    champion: Champion | None,
-    groups: Sequence[Group],
+    own: Mapping[str, Mapping[str, float]],
+    theirs: tuple[str, Mapping[str, Mapping[str, float]]] | None,
 ) -> dict[str, Any]:
     """How much worse than the champion the challenger is on each group that is large enough."""
     facts: dict[str, Any] = {
@@ -181,34 +197,33 @@ def _slice(
         "metric": metric,
         "max_regression": rule.max_regression,
     }
-    if champion is None or champion.judged is None or champion.task != challenger.task:
+    if theirs is None:
         reason = f"there is no champion to compare the groups of {rule.by} with"
         return {**facts, "passed": True, "skipped": True, "reason": reason}
+    champion, others = theirs
+    compared = [
+        (name, here, others[name])
+        for name, here in own.items()
+        if here["rows"] >= rule.min_rows and metric in here and metric in others[name]
+    ]
+    facts["groups"] = len(compared)
     sign = 1.0 if GREATER_IS_BETTER[metric] else -1.0
-    worse: list[tuple[float, str]] = []
-    compared = 0
-    for group in groups:
-        own = scores(within(challenger, group)).get(metric)
-        other = scores(within(champion.judged, group)).get(metric)
-        rows = int(group.rows.sum())
-        if own is None or other is None or rows < rule.min_rows:
-            continue
-        compared += 1
-        loss = sign * (other - own)
-        if loss > rule.max_regression:
-            said = f"{_number(own)} against {_number(other)}, worse by {_number(loss)}, {rows} rows"
-            worse.append((loss, f"{group.name} ({said})"))
-    facts["groups"] = compared
+    losses = [(sign * (there[metric] - here[metric]), name) for name, here, there in compared]
+    worse = sorted((each for each in losses if each[0] > rule.max_regression), reverse=True)
     if not worse:
         reason = (
             f"{metric} is on no group of {rule.by} worse than the champion's by more than "
-            f"{_number(rule.max_regression)} ({compared} compared)"
+            f"{_number(rule.max_regression)} ({len(compared)} compared)"
         )
         return {**facts, "passed": True, "reason": reason}
-    worse.sort(reverse=True)
+    told = "; ".join(
+        f"{name} ({_number(own[name][metric])} against {_number(others[name][metric])}, worse by "
+        f"{_number(loss)}, {own[name]['rows']:.0f} rows)"
+        for loss, name in worse
+    )
     reason = (
-        f"{metric} is worse than the champion's ({champion.name}) by more than "
-        f"{_number(rule.max_regression)} where {'; '.join(text for _, text in worse)}"
+        f"{metric} is worse than the champion's ({champion}) by more than "
+        f"{_number(rule.max_regression)} where {told}"
     )
     return {**facts, "passed": False, "worst": worse[0][0], "reason": reason}
 

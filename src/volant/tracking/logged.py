@@ -76,6 +76,10 @@ class LoggedModelDesk:
     def delete(self, model_id: str) -> None:
         self._models.delete(model_id)
 
+    def of_run(self, experiment_id: str, run_id: str) -> Sequence[LoggedModel]:
+        """What a run logged as models, newest first, 200 at most."""
+        return self.search([experiment_id], f"source_run_id = '{run_id}'", [], 200, 0)[0]
+
     def search(
         self,
         experiment_ids: Sequence[str],

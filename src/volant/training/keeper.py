@@ -100,6 +100,7 @@ class Watch:
         self._asked = False  # the program says itself when
         self._stored: Stamp = stamp(place.folder)
         self._seen: Stamp = self._stored
+        self._resting = False  # nobody was writing when it was seen
         self._whole: Stamp = self._stored  # as it was when nobody was writing
         self._begin(restored)
         self._wishes = self._open_wishes()
@@ -208,13 +209,17 @@ class Watch:
             return
         now = stamp(self._place.folder)
         before, self._seen = self._seen, now
+        rested, self._resting = self._resting, False
         if now == self._stored or not now:
             return
         with contextlib.suppress(FileNotFoundError):
-            if settled(self._place.folder) and stamp(self._place.folder) == now:
-                self._whole = now
+            self._resting = settled(self._place.folder) and stamp(self._place.folder) == now
+        # Twice: a writer that was just killed has closed its files too, half-written, and
+        # its end is told before the second look.
+        if before == now and rested and self._resting:
+            self._whole = now
         due = time.monotonic() - self._last >= self._keeper.every_s
-        if due and before == now == self._whole:
+        if due and now == self._whole:
             self._take()
 
     def _take(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from volant.errors import InvalidInput
 from volant.workflows.elements import elements, references_in_elements
 from volant.workflows.evaluation import Scope, render
 from volant.workflows.expressions import references_in
+from volant.workflows.gates import gates
 from volant.workflows.plan import WorkflowPlan, plan_workflow
 
 _HOUR_S = 3600.0
@@ -160,7 +161,7 @@ def drawing(workflow: WorkflowSpec) -> list[str]:
     Raises `InvalidInput` as `plan_workflow`.
     """
     plan = plan_workflow(workflow)
-    parents = _gates(plan)
+    parents = gates(plan.order, plan.needs)
     below: dict[str | None, list[str]] = {}
     for name in plan.order:
         below.setdefault(parents[name], []).append(name)
@@ -223,33 +224,3 @@ def _what(step: StepSpec) -> str:
             return f"image {step.image}"
         case _:
             return f"uses {step.uses}"
-
-
-def _gates(plan: WorkflowPlan) -> dict[str, str | None]:
-    """Each step's immediate dominator: the nearest step that every way to it leads through,
-    None when there is none (Cooper, Harvey, Kennedy: A Simple, Fast Dominance Algorithm; in
-    a graph without circles one pass is enough)."""
-    found: dict[str, str | None] = {}
-    place = {name: index for index, name in enumerate(plan.order)}
-    for name in plan.order:
-        gate: str | None = None
-        for index, need in enumerate(sorted(plan.needs[name], key=lambda n: place[n])):
-            gate = need if index == 0 else _meet(gate, need, found, place)
-        found[name] = gate
-    return found
-
-
-def _meet(
-    one: str | None,
-    other: str | None,
-    gates: Mapping[str, str | None],
-    place: Mapping[str, int],
-) -> str | None:
-    while one != other:
-        if one is None or other is None:
-            return None
-        if place[one] > place[other]:
-            one = gates[one]
-        else:
-            other = gates[other]
-    return one

@@ -202,7 +202,9 @@ class StepWorker:
             workdir=self.runs_dir / run.id / spec.name,
             loop=run.loop,
             workflow=run.workflow.name,
+            version=run.workflow.version,
             project=run.project,
+            started_by=run.started_by,
         )
 
     def _attempt(self, request: StepRequest) -> dict[str, Any]:
