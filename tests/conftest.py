@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ from volant.testing.postgres import PostgresServer, find_postgres, postgres_serv
 
 sys.path.append(str(Path(__file__).parent / "harness"))
 pytest.register_assert_rewrite("platform_process", "effects", "searching")
+
+# A shell lets what it starts with `&` ignore SIGINT, and so would all that we start: some
+# tests interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure, and CI tries the same examples each time.
 settings.register_profile(

@@ -32,9 +32,10 @@ def begun(platform, name):
 
 
 def test_a_search_is_seen_and_goes_on_after_a_kill(platform):
-    slow = TUNE.replace("steps: 4", "steps: 4, ms: 1")
-    train = TRAIN.replace("time.sleep(0.05)", "time.sleep(0.2)")
-    searching_loop(platform, "wine", train, slow)
+    go_on = platform.folder / "go on"
+    wait = f"while params['depth'] > 2 and not __import__('os').path.exists({str(go_on)!r}): "
+    train = TRAIN.replace("        time.sleep(0.05)", f"        {wait}time.sleep(0.02)")
+    searching_loop(platform, "wine", train)
     run_id = begun(platform, "wine")
     told = platform.shell("runs", "show", run_id, "--home", str(platform.home)).out
     assert f" of {TRIALS} trials" in told
@@ -49,6 +50,7 @@ def test_a_search_is_seen_and_goes_on_after_a_kill(platform):
     ended = {name for name, body in before.items() if b'"ended"' in body}
     assert ended
     assert len(ended) < TRIALS
+    go_on.touch()
     platform.start()
     check_search(platform, platform.finished(run_id), "wine")
     for name in ended:  # what was done stays done

@@ -2,7 +2,8 @@
 
 Reads JSON lines `{"home", "kill", "after_s", "shared", "workflow", "arm"}` and answers each
 with the child's exit code: 0 when the runs ended, -9 when it was killed. `kill` names the
-point where the child kills itself; `after_s` is when the parent kills it; `shared` is the
+point where the child kills itself, and `work_s` how long the step works that it names, by
+default long enough to be recorded; `after_s` is when the parent kills it; `shared` is the
 database of several workers and this one's name; `arm` is a point of volant.faults.
 """
 
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from volant.adapters.dbos_engine.engine import DbosEngine
+from volant.adapters.dbos_engine.work import RECORDED_MS
 from volant.domain.run import TERMINAL, Run
 from volant.domain.step_key import step_key
 from volant.domain.workflow import StepSpec, WorkflowSpec
@@ -76,9 +78,10 @@ def die():
 class Effects:
     """Counts calls, and keeps one effect for each run and step."""
 
-    def __init__(self, home, kill):
+    def __init__(self, home, kill, work_s):
         self.path = home / "effects.db"
         self.kill = kill
+        self.work_s = work_s
         self.once = home / "killed"
         with self.open() as db:
             db.execute("CREATE TABLE IF NOT EXISTS calls (run, step, what)")
@@ -106,7 +109,10 @@ class Effects:
 
     def perform(self, request):
         self.call(request, "perform")
-        time.sleep(0.01)
+        named = self.kill is not None and self.kill.endswith(
+            f" {request.run_id} {request.step.name}"
+        )
+        time.sleep(self.work_s if named else 0.01)
         self.at(f"perform {request.run_id} {request.step.name}")
         if request.step.name == "right" and request.attempt == 1:
             raise StepFailed("the first attempt", "Try again.")
@@ -167,8 +173,8 @@ class KillingPlan:
         return getattr(self.plan, name)
 
 
-def run_all(home, kill, workflow, database=None, worker=None):
-    effects = Effects(home, kill)
+def run_all(home, kill, work_s, workflow, database=None, worker=None):
+    effects = Effects(home, kill, work_s)
     runs = RUNS[workflow]
     beats = {"executor_id": worker, "heartbeat_s": 0.1, "dead_after_s": 1.0} if worker else {}
     engine = DbosEngine(
@@ -208,9 +214,11 @@ def main():
             if order.get("arm"):
                 os.environ["VOLANT_CRASH_AT"] = order["arm"]
                 os.environ["VOLANT_CRASH_ONCE"] = f"{order['home']}/crashed"
-            where, kill, flow = Path(order["home"]), order["kill"], order.get("workflow")
+            what = (order["kill"], order.get("work_s", 2 * RECORDED_MS / 1000))
             try:
-                code = run_all(where, kill, flow, *order.get("shared", ()))
+                code = run_all(
+                    Path(order["home"]), *what, order.get("workflow"), *order.get("shared", ())
+                )
             finally:
                 os._exit(code)
         if order["after_s"] is not None:

@@ -98,6 +98,15 @@ def test_killed_in_commit_the_effect_is_there_once(children, tmp_path, step):
     assert calls["run-1", step, "commit"] == 2
 
 
+@pytest.mark.parametrize("moment", ["before", "in"])
+def test_what_took_a_moment_is_done_again_and_its_effect_is_there_once(children, tmp_path, moment):
+    assert children(tmp_path, f"{moment} commit run-1 left", work_s=0.0) == -9
+    assert children(tmp_path) == 0
+    calls = check(tmp_path)
+    assert calls["run-1", "left", "perform"] == 2
+    assert calls["run-1", "first", "perform"] == 1
+
+
 @mostly_slow("asked", 7, 1, 4, 12, 17)
 def test_killed_in_the_loop_of_a_run(children, tmp_path, asked):
     assert children(tmp_path, f"loop {asked}") == -9
@@ -154,7 +163,10 @@ def test_killed_beside_the_work(children, tmp_path, point):
     assert children(tmp_path, workflow="fan", arm=point) == -9
     assert children(tmp_path, workflow="fan", arm=point) == 0
     calls = check_fan(tmp_path)
-    assert {calls["run-1", name, "perform"] for name in [*ELEMENTS, "first"]} == {1}
+    assert {calls["run-1", name, "perform"] for name in ELEMENTS} == {1}
+    # Too short to be recorded: before its outputs are kept it is done again.
+    again = point == "cache.committed"
+    assert calls["run-1", "first", "perform"] == 1 + again
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from small_disk import mounted
 
 from volant.adapters.delta.tables import DeltaTables
 from volant.errors import InvalidInput, ResourceExhausted, Unavailable
@@ -169,17 +170,8 @@ def test_types_that_delta_lacks_are_stored_as_those_it_has(tmp_path: Path) -> No
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system can't be mounted: {mounted.stderr.decode()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with mounted(tmp_path / "disk", "1m") as disk:
+        yield disk
 
 
 def leave_free(disk: Path, free: int) -> None:

@@ -16,10 +16,12 @@ from volant.adapters.local.files import LocalFiles
 from volant.adapters.system import SortableIds, SystemClock
 from volant.app.sources import Sources
 from volant.domain.principal import Role
+from volant.projects.desk import ProjectDesk
 from volant.registry.registered import RegisteredDesk
 from volant.store import Store, sqlite_url
 from volant.tracking.experiments import ExperimentDesk
 from volant.tracking.logged import LoggedModelDesk
+from volant.tracking.owners import OwnerDesk
 from volant.tracking.runs import TrackedRunDesk
 from volant.web.mlflow.door import PREFIXES, routes
 
@@ -71,12 +73,26 @@ class Door:
             artifact_files=files,
             artifact_parts=LocalFiles(home / "parts", transient=True),
             registry_files=LocalFiles(home / "artifacts"),
+            workbench=SimpleNamespace(
+                projects=ProjectDesk(store.projects, clock, SortableIds()),
+                owners=OwnerDesk(store.owners),
+            ),
         )
+        self.platform = platform
         self.tokens = {role: access.issue(role.name.lower(), role)[1] for role in Role}
         self.client = InProcess(Starlette(routes=list(routes(platform))))
 
-    def ask(self, method: str, path: str, role: Role = Role.OPERATOR, **options: Any) -> Any:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        role: Role = Role.OPERATOR,
+        workspace: str | None = None,
+        **options: Any,
+    ) -> Any:
         headers = {"Authorization": f"Bearer {self.tokens[role]}"}
+        if workspace is not None:
+            headers["X-MLFLOW-WORKSPACE"] = workspace
         return self.client.request(method, path, headers=headers, **options)
 
     def __call__(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -86,9 +102,9 @@ class Door:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def refused(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+    def refused(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, str]:
         key = "params" if method == "GET" else "json"
-        answer = self.ask(method, API + path, **{key: body or {}})
+        answer = self.ask(method, API + path, **{key: body or {}}, **options)
         assert answer.json()["message"]
         return answer.status_code, answer.json()["error_code"]
 

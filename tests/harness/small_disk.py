@@ -21,4 +21,5 @@ def mounted(folder: Path, size: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        # Lazily: a process that was forked meanwhile may still have a file open in it.
+        subprocess.run(["umount", "-l", str(folder)], check=True)

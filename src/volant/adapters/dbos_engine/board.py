@@ -13,7 +13,7 @@ from dbos import DBOS, SetWorkflowID
 from dbos._error import DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError
 
 from volant.adapters.dbos_engine.database import Halt
-from volant.adapters.dbos_engine.entry import outside, step_workflow
+from volant.adapters.dbos_engine.entry import Fresh, outside, step_workflow
 from volant.adapters.dbos_engine.outcome import Outcome, now_ms, step_id
 from volant.adapters.dbos_engine.slots import Slots
 from volant.domain.run import RunStatus
@@ -76,7 +76,7 @@ def _start_step(
 ) -> Future[dict[str, Any]] | None:
     """Start a step in this process; None when its row exists, so it was started before."""
     with SetWorkflowID(identifier):
-        handle = DBOS.start_workflow(step_workflow, run_id, step, task)
+        handle = DBOS.start_workflow(step_workflow, run_id, step, Fresh(task))
     future = getattr(handle, "future", None)
     return future if isinstance(future, Future) else None
 

@@ -29,6 +29,11 @@ class Host(Protocol):
     def work(self, run_id: str, step: str, task: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
+class Fresh(dict[str, Any]):
+    """A step's task as this process hands it to the step's thread. After a crash it comes
+    from the database, a plain dict: then there may be records of what was done of it."""
+
+
 _host: list[Host] = []
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOS
+from dbos import DBOS, StepOptions
 from dbos._error import DBOSWorkflowCancelledError
 
 from volant.adapters.dbos_engine.database import Halt, Tables
-from volant.adapters.dbos_engine.entry import outside
+from volant.adapters.dbos_engine.entry import Fresh, outside
 from volant.adapters.dbos_engine.fanout import FanOut
 from volant.adapters.dbos_engine.outcome import Outcome, now_ms, step_id
 from volant.adapters.dbos_engine.plain import plain_error, plain_outputs
@@ -30,6 +30,8 @@ MAX_BACKOFF_S = 300.0
 MAX_LOSSES = 8  # within half a minute; what loses a step this often will lose it again
 MAX_PREEMPTIONS = 200  # in all, of a step that comes a checkpoint further each time
 COMMIT_ATTEMPTS = 6  # 6 s in all, for a database that is locked or restarting
+# What took less, at the first attempt, is sooner done again after a crash than recorded.
+RECORDED_MS = 250
 
 
 class Registry:
@@ -114,9 +116,10 @@ class StepWorker:
             return outcome.to_dict()
         if items is not None:
             return self.fan_out.work(run, spec, items, task).to_dict()
-        return self._do(run, spec, anew=bool(task.get("anew"))).to_dict()
+        fresh = isinstance(task, Fresh)
+        return self._do(run, spec, anew=bool(task.get("anew")), fresh=fresh).to_dict()
 
-    def _do(self, run: Run, spec: StepSpec, *, anew: bool) -> Outcome:
+    def _do(self, run: Run, spec: StepSpec, *, anew: bool, fresh: bool) -> Outcome:
         """The outputs of another step that did the same, or the step's own."""
         key = None
         if spec.cache and self.reuse is not None:
@@ -133,7 +136,7 @@ class StepWorker:
                     outputs=found.outputs,
                     cached=None if own else found.run_id,
                 )
-        outcome = self._perform_and_commit(run, spec)
+        outcome = self._perform_and_commit(run, spec, fresh=fresh)
         if key is not None and self.reuse is not None and outcome.status is RunStatus.SUCCEEDED:
             crash_point("cache.committed")
             request = self._request(run, spec, outcome.attempt)
@@ -151,17 +154,23 @@ class StepWorker:
             return
         raise DBOSWorkflowCancelledError(f"Run {run_id} is cancelled.")
 
-    def _perform_and_commit(self, run: Run, spec: StepSpec) -> Outcome:
+    def _perform_and_commit(self, run: Run, spec: StepSpec, *, fresh: bool) -> Outcome:
         failures = losses = lost = attempt = 0
         started = 0
         while True:
             attempt += 1
             request = self._request(run, spec, attempt)
-            record = DBOS.run_step({"name": f"perform:{attempt}"}, self._attempt, request)
+            if fresh and attempt == 1:
+                record = self._attempt(request)
+                recorded = "error" in record or record["ended"] - record["started"] >= RECORDED_MS
+                if recorded:
+                    _keep(request, record)
+            else:
+                record, recorded = DBOS.run_step(_named(request), self._attempt, request), True
             started = started or record["started"]
             error = record.get("error")
             if error is None:
-                return self._commit(request, record["outputs"], started)
+                return self._commit(request, record, started, recorded=recorded)
             if error["details"].get("lost") is True:
                 lost += 1
                 losses = 1 if error["details"].get("progress") else losses + 1
@@ -257,7 +266,9 @@ class StepWorker:
             raise result
         return result
 
-    def _commit(self, request: StepRequest, outputs: Mapping[str, Any], started: int) -> Outcome:
+    def _commit(
+        self, request: StepRequest, record: Mapping[str, Any], started: int, *, recorded: bool
+    ) -> Outcome:
         """Store the effects. The record of a commit is the step's own outcome: a record
         before that one couldn't close the gap between effect and record either."""
         name = step_id(request.run_id, request.step.name)
@@ -265,14 +276,17 @@ class StepWorker:
         error: BaseException | None = None
         for tried in range(1, COMMIT_ATTEMPTS + 1):
             try:
-                final = plain_outputs(self.executor.commit(request, outputs), request.step.name)
+                outputs = self.executor.commit(request, record["outputs"])
+                final = plain_outputs(outputs, request.step.name)
                 return Outcome(RunStatus.SUCCEEDED, started, now_ms(), request.attempt, final)
-            except Unavailable as unavailable:
-                error = unavailable
-                self.registry.pause(request.run_id, time.time() + 0.1 * 2**tried)
             except Exception as failure:  # any failure is a fact to record
                 error = failure
+            if not recorded:  # whoever resumes the run keeps the work
+                _keep(request, record)
+                recorded = True
+            if not isinstance(error, Unavailable):
                 break
+            self.registry.pause(request.run_id, time.time() + 0.1 * 2**tried)
         if self.registry.closing.is_set():
             raise Halt
         return Outcome(
@@ -283,6 +297,15 @@ class StepWorker:
             error=plain_error(error) if error else None,
             performed=True,
         )
+
+
+def _named(request: StepRequest) -> StepOptions:
+    return {"name": f"perform:{request.attempt}"}
+
+
+def _keep(request: StepRequest, record: Mapping[str, Any]) -> None:
+    """Record an attempt that is over."""
+    DBOS.run_step(_named(request), lambda: record)
 
 
 def _lost_for_good(error: Mapping[str, Any], run_id: str, often: str) -> dict[str, Any]:
