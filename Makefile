@@ -5,6 +5,10 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEFAULT := not slow and not chaos and not service and not clients
+# Tests wait for processes as often as they work; slow ones more so.
+CORES  := $(shell nproc 2>/dev/null || echo 2)
+WIDE   := -n $(shell expr $(CORES) + 1) --dist worksteal
+WIDER  := -n $(shell expr $(CORES) + 2) --dist worksteal
 # The product's own telemetry is nothing; its libraries' is switched off.
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -31,7 +35,7 @@ demo: $(VENV)/.stamp-run ## install, then run the whole loop on real data
 	@$(BIN)/volant demo
 
 test: $(VENV)/.stamp-dev ## install what tests need, then run the default suite
-	$(BIN)/pytest -n 3 --dist worksteal -m "$(DEFAULT)"
+	$(BIN)/pytest $(WIDE) -m "$(DEFAULT)"
 
 coverage: $(VENV)/.stamp-dev ## the default suite again, measured: coverage may only rise
 	$(BIN)/pytest -n 2 --dist worksteal -m "$(DEFAULT)" --cov --cov-report=
@@ -41,10 +45,10 @@ test-fast: $(VENV)/.stamp-dev ## unit tests only, one process, no coverage
 	$(BIN)/pytest -q -x -m "$(DEFAULT)" --ignore=tests/acceptance
 
 test-slow: $(VENV)/.stamp-dev ## crash and chaos tests: minutes
-	$(BIN)/pytest -n 3 --dist worksteal -m slow --timeout 900
+	$(BIN)/pytest $(WIDER) -m slow --timeout 900
 
 test-chaos: $(VENV)/.stamp-dev ## kill it at every crash point of workflows, codesets, searches, checkpoints
-	$(BIN)/pytest -n 3 --dist worksteal -m chaos --timeout 900
+	$(BIN)/pytest $(WIDER) -m chaos --timeout 900
 
 test-services: $(VENV)/.stamp-dev ## tests against real servers, installed where that can be done
 	tests/install_services.sh

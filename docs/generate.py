@@ -172,7 +172,7 @@ def api_page() -> str:
     from volant.access.permissions import LEAST_ROLE
     from volant.web.api.app import create_app
     from volant.web.api.guard import Guard, guard_of
-    from volant.web.api.problems import KINDS
+    from volant.web.api.problem import KINDS
 
     # Only the routes' declarations are read: no verb is called.
     rooms = dict.fromkeys(_ROOMS)

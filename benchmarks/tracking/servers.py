@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+import volant as volant_package
 from benchmarks.machine import pss_mb
 from benchmarks.wait import free_port
 
@@ -47,6 +48,8 @@ _BESIDE = ("params", "tags", "metrics", "latest_metrics")
 @contextmanager
 def volant(folder: Path) -> Generator[Server]:
     """`volant up` in the foreground."""
+    # Installing compiles a package, the peer's too; a working tree's own code may be newer.
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *volant_package.__path__], check=True)
     port = free_port()
     command = [str(Path(sys.executable).parent / "volant"), "--home", str(folder), "up"]
     tables = {"tracked_runs": "id", **dict.fromkeys(_BESIDE, "run_id")}

@@ -50,6 +50,8 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "serve-mlflow": (*_REPLICA, "pandas", "mlflow.pyfunc"),
     "serve-torch": (*_REPLICA, "torch", "volant.serving.runtimes.torch"),
     "serve-hf": (*_REPLICA, "torch", "transformers.pipelines"),
+    "serve-tensorflow": (*_REPLICA, "volant.serving.runtimes.tensorflow"),
+    "serve-text": ("onnxruntime", *_REPLICA, "tokenizers"),
     "serve-code": _REPLICA,
     "batch": (
         "onnxruntime",
@@ -142,12 +144,19 @@ def split(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     return split(inputs, _tables(inputs), context)
 
 
+def _as_served(folder: Path, files: Mapping[str, str]) -> Any:
+    """A model as a replica has it."""
+    from volant.serving.inference import load
+
+    return load(folder, files)
+
+
 def train(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     """Fit a model within its budget and write its folder."""
     from volant.evaluation.metrics import score
     from volant.training.train import train
 
-    return train(inputs, context, score)
+    return train(inputs, context, score, _as_served)
 
 
 def trial(inputs: Inputs, context: StepContext) -> dict[str, Any]:
@@ -162,12 +171,7 @@ def evaluate(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     """Score challenger and champion on the holdout and judge the gate's rules."""
     from volant.evaluation.evaluate import evaluate
 
-    def as_served(folder: Path, files: Mapping[str, str]) -> Any:
-        from volant.serving.inference import load
-
-        return load(folder, files)
-
-    return evaluate(inputs, context, as_served)
+    return evaluate(inputs, context, _as_served)
 
 
 def inspect_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
@@ -190,11 +194,11 @@ def build_environment(inputs: Inputs, context: StepContext) -> dict[str, Any]:
 def prepare_environment(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     """Lock and install what a codeset wants, once for each content.
 
-    Inputs: folder, environments, strict, fresh, pip_first, notes. Outputs: key, source,
-    warnings, packages, cached.
+    Inputs: folder, environments, strict, fresh, pip_first, base_image, notes. Outputs: key,
+    source, warnings, packages, cached.
     """
     from volant.adapters.local.locking import Asked, prepare
-    from volant.training.environment_files import wanted_of
+    from volant.training.environment_files import wanted_of, with_base_image, with_companions
 
     def say(text: str) -> None:
         print(text, flush=True)  # noqa: T201 - stdout is the step's log
@@ -202,6 +206,10 @@ def prepare_environment(inputs: Inputs, context: StepContext) -> dict[str, Any]:
     for note in inputs["notes"]:
         say(note)
     wanted = wanted_of(Path(inputs["folder"]), pip_first=inputs["pip_first"])
+    wanted, added = with_base_image(wanted, inputs["base_image"])
+    if added is not None:
+        say(added)
+    wanted = with_companions(wanted)
     lock, known = prepare(
         Path(inputs["environments"]),
         Asked(wanted.python, wanted.lines, wanted.conda, wanted.changes),
@@ -273,7 +281,12 @@ def prove_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
 
         return unpickled(body, name)
 
-    return prove(inputs, context.workdir, Tools(load_model, discover, convert, unpickled))
+    def taken(path: Path, key: str) -> Any:
+        from volant.serving.runtimes.tensorflow import open_path
+
+        return open_path(path, key).inputs
+
+    return prove(inputs, context.workdir, Tools(load_model, discover, convert, unpickled, taken))
 
 
 def receive_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from volant.cli.client import Client, find_server, named
-from volant.cli.experiments import find
+from volant.cli.experiments import find, title
 from volant.cli.options import Options
 from volant.cli.predict import ask, inputs_of, reachable
 from volant.cli.tracked_table import columns_of
@@ -69,7 +69,7 @@ def experiments() -> pd.DataFrame:
         found = client.pages("/experiments", _EVERY)["items"]
     rows = [
         {
-            "experiment": each["experiment"]["name"],
+            "experiment": title(each["experiment"]),
             "runs": each["runs"],
             "newest": _time(each["newest"]),
             "metric": each["metric"],
@@ -92,7 +92,8 @@ def runs(
     `metrics.KEY`, `params.KEY` and `tags.KEY`.
 
     Args:
-        experiment: Its name; all experiments when absent.
+        experiment: Its name, with its project before it (`red/wine`) outside the default
+            one; all experiments when absent.
         filter: MLflow's grammar: `"metrics.rmse < 0.7 AND params.depth = '3'"`.
         order: `"metrics.rmse ASC"`, or several; of each experiment's runs.
         limit: At most so many of each experiment.
@@ -113,7 +114,7 @@ def runs(
             path = f"/experiments/{each['experiment']['id']}/runs"
             page = client.pages(path, limit or _EVERY, filter=filter, order=orders)["items"]
             found += page
-            names += [each["experiment"]["name"]] * len(page)
+            names += [title(each["experiment"])] * len(page)
     columns = columns_of(found)
     table = frame({"run_id": columns.pop("run_id"), "experiment": names, **columns})
     for name in ("started_at", "ended_at"):

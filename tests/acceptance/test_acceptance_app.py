@@ -117,6 +117,19 @@ def contrast(first, second):
     return (light + 0.05) / (dark + 0.05)
 
 
+def test_its_controls_show_what_the_model_was_trained_on(platform, browser):
+    found = platform.get("/models/grapes/versions/1/statistics")
+    page = opened(platform, browser)
+    columns = {each["name"]: each for each in found["columns"]}
+    numbers = columns["alcohol"]["numbers"]
+    shown = page.get_by_label("alcohol", exact=True)
+    assert float(shown.get_attribute("min")) <= numbers["min"]
+    assert float(shown.get_attribute("max")) >= numbers["max"]
+    assert float(shown.input_value()) == pytest.approx(numbers["quantiles"]["p50"], abs=0.1)
+    usual = columns["color"]["values"][0]["value"]
+    assert page.get_by_label("color", exact=True).input_value() == usual
+
+
 def test_a_client_with_another_order_is_told_of(platform, browser):
     from playwright.sync_api import expect
 

@@ -22,6 +22,8 @@ from platform_process import (
     write_csv,
 )
 
+from volant.domain.statistics import STATISTICS_FILE
+
 pytestmark = pytest.mark.timeout(400)  # for a busy machine: alone, each takes seconds
 TALL = {"height": 2.0, "weight": 0.0, "age": 0.0}
 
@@ -115,6 +117,9 @@ def test_a_users_own_training_function(platform):
     assert tracked["metrics"]["asked"] == 200
     code_hash = platform.get("/models/own/versions/1")["lineage"]["code_hash"]
     assert code_hash == platform.get("/loops/own")["code_hash"]
+    found = platform.get("/models/own/versions/1/statistics")
+    assert [each["name"] for each in found["columns"]] == ["height", "weight", "age"]
+    assert {one["value"] for one in found["label"]["values"]} == {"yes", "no"}
 
 
 def test_a_regression_loop(platform):
@@ -135,6 +140,23 @@ def test_a_regression_loop(platform):
     assert outputs(run, "evaluate")["metrics"]["rmse"] < 77  # the target's own deviation
     answer = platform.predict("diabetes", dict(zip(names, map(float, features[0]), strict=True)))
     assert 25 < answer < 346
+    _check_statistics(platform, rows, names, outputs(run, "split")["train_rows"])
+
+
+def _check_statistics(platform, rows, names, trained):
+    """What is shown of the training data is of the rows that aren't held out."""
+    found = platform.cli("models", "show", "diabetes").json["statistics"]
+    assert found == platform.get("/models/diabetes/versions/1/statistics")
+    assert found["rows"] == trained < len(rows)
+    assert [each["name"] for each in found["columns"]] == names
+    for place, column in enumerate((*found["columns"], found["label"])):
+        values, numbers = [row[place] for row in rows], column["numbers"]
+        assert (column["count"], column["missing"]) == (trained, 0)
+        assert min(values) <= numbers["min"] <= numbers["mean"] <= numbers["max"] <= max(values)
+        assert sum(numbers["histogram"]["counts"]) == trained
+    assert STATISTICS_FILE in platform.get("/models/diabetes/versions/1")["files"]
+    card = platform.cli("models", "card", "diabetes").json["card"]
+    assert f"Of {trained} rows" in card
 
 
 def test_the_open_inference_protocol_by_plain_http(platform):
@@ -317,6 +339,25 @@ steps:
 """
 
 
+SCORE_A_CODESET = """\
+name: weekly
+inputs: [{name: code, type: codeset}, {name: file}]
+outputs: [{name: predicted}, {name: lines}]
+steps:
+  - name: score
+    uses: batch
+    inputs:
+      code: {codeset: {name: "{{ inputs.code }}"}}
+      name: nights
+      input: "{{ inputs.file }}"
+      output: scored/rows.csv
+  - name: count
+    inputs: {file: "{{ steps.score.outputs.output }}"}
+    outputs: [lines]
+    run: wc -l < "$FUSEML_FILE" > "$VOLANT_RESULTS_DIR/lines"
+"""
+
+
 def test_a_workflow_takes_a_turn_and_scores_a_file_with_its_model(platform):
     slices = "gate: {slices: [{by: age, max_regression: 5}]}\ntriggers: []\n"
     platform.apply(loop_file("nights", more=slices))
@@ -339,3 +380,12 @@ def test_a_workflow_takes_a_turn_and_scores_a_file_with_its_model(platform):
     platform.cli("workflow", "update", manifest)
     again = platform.cli(*run, "--input", f"output={scored}", code=None).json
     assert "is there already" in again["state"]["error"]["what"]
+
+    manifest.write_text(SCORE_A_CODESET)
+    platform.cli("workflow", "create", manifest)
+    (platform.folder / "rows").mkdir()
+    delivery(platform, "rows/new", table(10, 6))
+    platform.cli("codeset", "register", "-n", "rows", "-p", "nights", platform.folder / "rows")
+    run = ("workflow", "run", "weekly", "nights/rows", "--wait", "--input")
+    told = platform.cli(*run, "file=new.csv").json
+    assert (told["outputs"]["predicted"], told["outputs"]["lines"]) == (10, "11")

@@ -272,3 +272,69 @@ def test_a_pyfunc_of_mlflow(platform, tmp_path):
     )
     assert found == {"prediction": [5.0, 8.0]}
     assert Path(platform.home / "envs" / version["runtime"]["environment"]["key"]).is_dir()
+
+
+TENSORFLOW = """
+import json, sys, numpy as np, tensorflow as tf
+folder = sys.argv[1]
+tf.keras.utils.set_random_seed(0)
+net = tf.keras.Sequential([tf.keras.layers.Input((4, 4, 1)), tf.keras.layers.Conv2D(2, 3),
+                           tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)])
+x = np.random.default_rng(0).random((2, 4, 4, 1), dtype=np.float32)
+net.save(f"{folder}/net.keras")
+net.export(f"{folder}/exported", verbose=False)
+class Pair(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="b"),
+                                  tf.TensorSpec([None], tf.string, name="a")])
+    def ask(self, b, a):
+        return {"longer": tf.strings.join([a, "!"]), "sum": tf.reduce_sum(b, axis=1)}
+pair = Pair()
+tf.saved_model.save(pair, f"{folder}/pair", signatures={"mine": pair.ask})
+lambdas = tf.keras.Sequential([tf.keras.layers.Input((1,)),
+                               tf.keras.layers.Lambda(lambda v: v * 2)])
+lambdas.save(f"{folder}/lambda.keras")
+print(json.dumps({"x": x.flatten().tolist(), "answer": net(x).numpy().flatten().tolist()}))
+"""
+
+
+def test_tensorflows_graphs_and_keras_files(platform, tmp_path):
+    told = made(environment(platform, "tensorflow", "tensorflow"), TENSORFLOW, tmp_path)
+    image = {"name": "conv2d_input", "shape": [2, 4, 4, 1], "datatype": "FP32", "data": told["x"]}
+    # As MLflow lays a Keras model down, and the file alone.
+    logged = tmp_path / "logged"
+    (logged / "data").mkdir(parents=True)
+    (logged / "data" / "model.keras").write_bytes((tmp_path / "net.keras").read_bytes())
+    (logged / "MLmodel").write_text(
+        "flavors: {tensorflow: {data: data, model_type: keras, save_format: tf, code: null},"
+        " python_function: {loader_module: mlflow.tensorflow}}\n"
+    )
+    (logged / "requirements.txt").write_text("mlflow==3.0\ntensorflow\n")
+    refused = platform.cli("models", "register", tmp_path / "exported", "--name", "out", code=2)
+    assert "may read and write files" in refused.err
+    for path, name, options in (
+        (logged, "logged", ()),
+        (tmp_path / "net.keras", "file", ()),
+        (tmp_path / "exported", "exported", ("--trust-pickle",)),
+    ):
+        version, ask = served(platform, path, name, *options)
+        assert version["runtime"]["kind"] == "tensorflow"
+        assert version["runtime"]["profile"].startswith("serve-tensorflow@")
+        assert version["signature"]["tensors"]["inputs"][0]["shape"] == [-1, 4, 4, 1]
+        assert version["signature"]["tensors"]["outputs"] == [
+            {"name": "output_0", "datatype": "FP32", "shape": [-1, 3]}
+        ]
+        assert np.allclose(ask(image)["output_0"], told["answer"], atol=1e-5), name
+        url = platform.get(f"/deployments/{name}")["infer_url"].removesuffix("/infer")
+        metadata = httpx.get(url, timeout=60, trust_env=False).json()
+        assert metadata["platform"] == "tensorflow"
+    # Several inputs, texts among them, and another name for the signature.
+    _, ask = served(platform, tmp_path / "pair", "pair", "--trust-pickle")
+    found = ask(
+        {"name": "b", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]},
+        {"name": "a", "shape": [2], "datatype": "BYTES", "data": ["é", "b"]},
+    )
+    assert found == {"longer": ["é!", "b!"], "sum": [3.0, 7.0]}
+    # Python in a layer isn't run.
+    words = ("models", "register", tmp_path / "lambda.keras", "--name", "no")
+    told = platform.shell(*words, "--home", str(platform.home), code=2, timeout_s=300)
+    assert "can't be served" in told.err

@@ -128,6 +128,51 @@ def test_stop_retry_and_prune(platform):
     assert platform.cli("runs", "show", retried, code=None).code != 0
 
 
+EACH = """\
+name: each
+inputs: [{name: bad}]
+outputs: [{name: told}, {name: ok}]
+steps:
+  - name: fit
+    foreach: [a, b, c]
+    cache: false
+    inputs: {file: '{{ item }}', bad: '{{ inputs.bad }}'}
+    outputs: [told]
+    run: |
+      echo "fitting $FUSEML_FILE"
+      test "$FUSEML_FILE" != "$FUSEML_BAD" && echo "$FUSEML_FILE" > "$VOLANT_RESULTS_DIR/told"
+  - name: ok
+    needs: [fit]
+    outputs: [ok]
+    run: |
+      echo '{"ok": true}' > "$VOLANT_OUTPUTS"
+"""
+
+
+def test_what_a_step_does_for_each_element_is_shown_and_logged(platform):
+    manifest = platform.folder / "each.yaml"
+    manifest.write_text(EACH)
+    platform.cli("workflow", "create", manifest)
+    run = ("workflow", "run", "each", "--wait", "--home", str(platform.home), "--input")
+    shown = platform.shell(*run, "bad=none").out.splitlines()
+    assert shown[-2:] == ['told = ["a", "b", "c"]', "ok = true"]
+    assert any("fit" in line and line.endswith("  3 elements") for line in shown)
+    failed = platform.shell(*run, "bad=b", code=1)
+    assert "  1 of 3 elements failed: Element fit/1: " in failed.out
+    assert "fit 2/3" in text(platform, "runs", "--workflow", "each").splitlines()[1]
+    run, _ = platform.items("/runs", workflow="each")
+    name = run["id"]
+    assert run["state"]["steps"][0]["elements"] == {"total": 3, "ended": 3, "failed": 1}
+    with (work_folder(platform, name) / "fit" / "2" / "log.jsonl").open("a") as log:
+        log.write('{"time": "20')  # as a writer that was killed leaves it
+    for words in ((), ("--step", "fit", "-f")):
+        lines = text(platform, "logs", name, *words).splitlines()
+        assert {f"fit/{n}      | fitting {item}" for n, item in enumerate("abc")} < set(lines)
+        assert 'fit/2      | {"time": "20' in lines
+    none = platform.shell("logs", name, "--step", "fit/3", "--home", str(platform.home), code=3)
+    assert "fit/0 to fit/2" in none.err
+
+
 def test_what_cannot_be_done_says_what_to_do(platform):
     flow = Flow(platform, "trouble")
     flow.push(1)

@@ -161,3 +161,21 @@ def test_a_torn_record_is_locked_anew(index: Path, tmp_path: Path) -> None:
     (stored,) = root.glob("*.lock.json")
     stored.write_text(json.dumps({"key": "x"}))
     assert _locked(root, "vlt-plain") == first
+
+
+def test_setuptools_that_comes_along_has_pkg_resources(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()  # not the real one's setuptools
+    monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "empty").as_uri())
+    _wheel(index, "vlt_tools", "1.0", needs="setuptools")
+    _wheel(index, "vlt_newer", "1.0", needs="setuptools>=81")
+    for version in ("80.0", "84.0"):
+        _wheel(index, "setuptools", version)
+
+    def locked(*lines: str) -> tuple[str, ...]:
+        return prepare(tmp_path / "envs", Asked(None, lines), strict=False, tell=print)[0].lines
+
+    assert locked("vlt_tools") == ("setuptools==80.0", "vlt-tools==1.0")
+    assert locked("vlt_tools", "setuptools")[0] == "setuptools==84.0"  # asked for
+    assert locked("vlt_newer")[0] == "setuptools==84.0"  # needed

@@ -28,6 +28,13 @@ def test_each_attempt_and_what_was_spared():
     ]
 
 
+def test_elements_tell_it_each():
+    step = {"name": "fit", "outputs": {"survived": [None, TOLD]}, "error": None}
+    assert next(lines(step)).startswith("fit/1 attempt 1: preempted")
+    failed = {"details": {"survived": TOLD, "element": 3}}
+    assert next(lines({"name": "fit", "outputs": {}, "error": failed})).startswith("fit/3 attempt")
+
+
 def test_a_failed_step_tells_it_too_and_a_price_makes_it_money():
     told = {**TOLD, "price_per_hour": 3.06, "spared_cost": 0.0084}
     step = {"name": "train", "outputs": {}, "error": {"details": {"survived": told}}}

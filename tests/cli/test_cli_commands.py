@@ -9,7 +9,9 @@ import tarfile
 
 import pytest
 
+from volant.domain.codec import to_plain
 from volant.domain.dataset import PushStatus
+from volant.testing import samples
 
 SOURCE = "kind: Loop\nname: wine-quality\ndata: {dataset: wine, target: y}\n"
 
@@ -211,9 +213,9 @@ def test_logs(platform, volant):
     platform.runs.add("run-1")
     done = volant("logs", "-f", "run-1")
     assert done.out.splitlines() == [
-        "split      80 rows to train on",
-        "train      [red]not markup[/red]",
-        "train      done",
+        "split      | 80 rows to train on",
+        "train      | [red]not markup[/red]",
+        "train      | done",
     ]
     assert volant("logs", "run-1", "--step", "train").out.splitlines()[1] == "done"
     assert volant("logs", "run-1", "-t").out.startswith("2026-03-01 12:00:00 ")
@@ -241,7 +243,24 @@ def test_models(volant):
     assert "version 1 (champion)" in shown.out
     assert "accuracy  0.91" in shown.out
     assert volant("models", "show", "wine-quality", "2", "--json").json["stage"] == "refused"
+    assert volant("models", "show", "wine-quality", "--json").json["statistics"] is None
     assert volant("models", "--model", "nothing").code == 0
+
+
+def test_models_show_the_training_data(volant, platform):
+    found = samples.training_statistics(left_out=3)
+    platform.registry.recorded = {1: found}
+    shown = volant("models", "show", "wine-quality").out
+    rows = [line.split() for line in shown.partition("Training data (10 rows)")[2].splitlines()]
+    assert rows[2:5] == [
+        ["x", "1", "1", "4", "9", "-"],
+        ["color", "0", "-", "-", "-", "white", "(7),", "red", "(3)"],
+        ["quality", "0", "-", "-", "-", "good", "(6),", "bad", "(4)"],
+    ]
+    assert "3 more columns" in shown
+    told = volant("models", "show", "wine-quality", "--format", "json").json["statistics"]
+    assert told == to_plain(found)
+    assert "x,1,1,4,9,-" in volant("models", "show", "wine-quality", "--format", "csv").out
 
 
 def test_deployments(volant):

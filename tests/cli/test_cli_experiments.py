@@ -9,9 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from volant.cli.plots import plot
+from volant.domain.event import Event
+from volant.domain.project import Project
 from volant.domain.tracking import Metric, TrackingStatus
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def event(project):
+    return Event(f"evt-{project}", "volant.test", "volant/test", f"project/{project}", NOW)
 
 
 @pytest.fixture
@@ -165,3 +171,21 @@ def test_a_history_is_thinned_with_its_ends(platform, volant, serving):
     ).json()["items"]
     assert 100 <= len(answer) <= 101
     assert (answer[0]["step"], answer[-1]["step"]) == (0, 2999)
+
+
+def test_an_experiment_of_a_project_goes_by_both_names(volant, platform, tracked):
+    for project in ("red", "blue"):
+        platform.store.projects.create(Project(project, NOW), event(project))
+        for name in ("wine", "both", project):
+            platform.experiments.create(name, project=project)
+    listed = {line.split()[0] for line in volant("experiments").out.splitlines()[1:]}
+    assert {"wine", "red/wine", "blue/wine", "red/red"} <= listed
+    assert volant("experiments", "show", "wine", "--json").json["items"][0]["id"] == tracked[1]
+    own = volant("experiments", "show", "red/wine", "--json").json
+    assert (own["experiment"]["project"], own["items"]) == ("red", [])
+    assert volant("experiments", "show", "red", "--json").json["experiment"]["project"] == "red"
+    several = volant("experiments", "show", "both")
+    assert several.code == 2
+    assert "blue/both" in several.err
+    assert "red/both" in several.err
+    assert "Did you mean red/wine?" in volant("experiments", "show", "red/wien").err

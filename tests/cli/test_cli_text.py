@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volant.cli.text import clean, clock, duration, number, pairs, size, took
+from volant.cli.text import clean, clock, duration, number, pairs, size, took, word
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,25 @@ def test_clean_takes_whole_sequences():
 def test_numbers():
     assert number(0.123456) == "0.1235"
     assert number(12) == "12"
-    assert number(True) == "True"
+    assert number(True) == "true"
     assert number(None) == "-"
     assert number("x") == "x"
     assert number(float("nan")) == "nan"
     assert pairs({"rmse": 0.5, "mae": 1}, 1) == "rmse 0.5, …"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("a b", "a b"),
+        (True, "true"),
+        (None, "null"),
+        (0.12345678, "0.12345678"),
+        ({"a": [1, None, "ü"]}, '{"a": [1, null, "ü"]}'),
+    ],
+)
+def test_a_value_in_the_words_of_json(value, told):
+    assert word(value) == told
 
 
 def test_sizes():

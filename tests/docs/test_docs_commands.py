@@ -24,6 +24,7 @@ GUIDES = (
     "workflow-runs",
     "operating",
 )
+LONG = {"prediction-log", "experiments", "registry"}
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("bash") is None, reason="no bash"),
@@ -31,12 +32,17 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", pytest.param("docs/quickstart.md", marks=pytest.mark.slow)]
+)
 def test_the_quick_start_does_what_it_says(reader, page):
     assert reader.follow(page, "quickstart") >= 6
 
 
-@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize(
+    "guide",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in GUIDES],
+)
 def test_the_guides_commands_do_what_they_say(running, guide):
     if guide in {"serving", "serving-protocol", "operating"} and shutil.which("curl") is None:
         pytest.skip("no curl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,14 @@ def test_what_is_wrong_with_a_recipe_is_told(train, told):
     with pytest.raises(InvalidInput) as refused:
         parse(f"{HEAD}train:\n  {train}\n")
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["images", "pytorch"])
+def test_the_examples_of_trainings_are_loops(name):
+    folder = Path(__file__).parents[2] / "examples" / "training" / name
+    spec = parse((folder / "volant.yaml").read_text())
+    assert spec.train.call == "train:fit"
+    assert "def fit(" in (folder / "train.py").read_text()
 
 
 def test_every_option_has_its_default():

@@ -89,6 +89,9 @@ def test_membership_takes_rights_and_gives_none(projects, token, member, within)
         projects.set_member("winery", "bob", member)
     assert projects.within("winery", Principal("bob", token)) == Principal("bob", within)
     assert projects.within("elsewhere", Principal("bob", token)).role is token
+    assert projects.enter("winery", Principal("bob", token)) == Principal("bob", within)
+    with pytest.raises(NotFound, match="wineri"):
+        projects.enter("wineri", Principal("bob", token))
 
 
 def test_what_holds_something_isnt_deleted(projects, applications):

@@ -12,6 +12,7 @@ from registry_world import World
 
 from volant.domain.dataset import DatasetVersion
 from volant.domain.model import Field, Signature, Stage
+from volant.domain.statistics import ColumnStatistics, ValueCount
 from volant.registry.card import INTENDED_USE, LIMITS, Facts, card
 from volant.registry.document import Bullets, Heading, Paragraph, Table, markdown, page
 from volant.testing import samples
@@ -74,6 +75,21 @@ def test_a_card_tells_what_is_recorded(world: World) -> None:
             assert told in text, told
 
 
+def test_a_card_shows_the_training_data(world: World) -> None:
+    version = world.register("wine")
+    names = ColumnStatistics("owner", "string", 10, 0, 10)
+    found = samples.training_statistics()
+    facts = Facts(statistics=replace(found, columns=(*found.columns, names), left_out=2))
+    text = markdown(card(version, facts))
+    assert "| x | 1 | 1 | 4 | 9 |  |" in text
+    assert "| color | 0 |  |  |  | white (7), red (3) |" in text
+    assert "| owner | 0 |  |  |  | 10 values, none kept |" in text
+    assert "| quality | 0 |  |  |  | good (6), bad (4) |" in text
+    assert "Of 10 rows" in text
+    assert "2 more columns" in text
+    assert "Training data" not in markdown(card(version, Facts()))
+
+
 def test_a_card_says_what_nobody_recorded(world: World) -> None:
     version = world.only_registered("wine")
     text = markdown(card(version, Facts()))
@@ -106,7 +122,13 @@ def test_nothing_in_a_card_is_markup(world: World, attack: str) -> None:
         rules=({"rule": attack, "passed": True, "reason": attack, attack: attack},),
         details={"champion_metrics": {attack: attack}, "slices": {attack: {attack: attack}}},
     )
-    facts = Facts({INTENDED_USE: attack, LIMITS: attack}, attack, decision=decision)
+    odd = ColumnStatistics(attack, "string", 1, 0, 1, values=(ValueCount(attack, 1),))
+    facts = Facts(
+        {INTENDED_USE: attack, LIMITS: attack},
+        attack,
+        decision=decision,
+        statistics=samples.training_statistics(columns=(odd,), label=odd),
+    )
     blocks = card(version, facts)
     parsed = Tags()
     parsed.feed(page(attack, blocks))

@@ -48,7 +48,8 @@ def losing(platform, launcher, tmp_path, models):
         new = type(platform)(tmp_path / "losing", Losing(launcher, *how), Patience(idle_s=1.0))
         made.append(new)
         new.begin()
-        new.register("m", models("numeric"), "r1")
+        # It imports scikit-learn first: long enough to be killed before it is ready.
+        new.register("m", models("native"), "r1")
         return new
 
     yield make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,19 @@ def test_serving_tensors_come_by_name_in_any_order():
         assert query.rows == 2
         assert query.feeds[0].tolist() == [[1, 2], [3, 4]]
         assert query.feeds[1].tolist() == [[True, False], [True, False]]
+
+
+def test_the_only_input_of_a_keras_model_has_any_name():
+    inputs = (TensorInput("input_layer", "FP32", (-1, 2)),)
+    net = replace(model(*inputs), kind="tensorflow")
+    query = parse(body(tensor("conv2d_input", [[1, 2]], "FP32", [1, 2])), net)
+    assert query.feeds[0].tolist() == [[1, 2]]
+    with pytest.raises(Refusal, match="expected once, got twice"):
+        parse(body(*(tensor(name, [1, 2], "FP32", [1, 2]) for name in "ab")), net)
+    with pytest.raises(Refusal, match="expected shape"):
+        parse(body(tensor("x", [1, 2, 3], "FP32", [1, 3])), net)
+    with pytest.raises(Refusal, match="expected one of the inputs input_layer"):
+        parse(body(tensor("conv2d_input", [1, 2], "FP32", [1, 2])), model(*inputs))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 
 from volant.domain.contract import ColumnRule, ColumnType
 from volant.domain.model import Field, Signature, Tensors, TensorSpec
-from volant.serving.trial import controls
+from volant.domain.statistics import (
+    ColumnStatistics,
+    Histogram,
+    NumberStatistics,
+    ValueCount,
+)
+from volant.serving.trial import controls, trained_controls
+from volant.testing import samples
 
 
 def of(*fields, rules=(), names=(), rows=()):
@@ -90,6 +98,81 @@ def test_a_matrix_has_places_for_columns(datatype, shape, names):
     tensors = Tensors((TensorSpec("X", datatype, shape),), ())
     made = controls(Signature((), (), "tensors", None, tensors), {}, (), ())
     assert [each["name"] for each in made] == names
+
+
+def trained(field, **column):
+    told = ColumnStatistics(field.name, field.type, **{"missing": 0, **column})
+    signature = Signature((field,), (), "regression")
+    (made,) = trained_controls(signature, samples.training_statistics(columns=(told,)))
+    return made
+
+
+def numbers(low, middle, high):
+    bins = Histogram((float(high),), (3,))
+    return NumberStatistics(float(low), float(high), middle, 1.0, {"p50": float(middle)}, bins)
+
+
+def texts(*counted):
+    return tuple(ValueCount(value, count) for value, count in counted)
+
+
+def test_numbers_have_the_range_of_the_training_data():
+    known = {"count": 9, "distinct": 3}
+    made = trained(Field("n", "integer", nullable=True), numbers=numbers(1, 3, 9), **known)
+    assert made == {
+        "name": "n",
+        "type": "integer",
+        "nullable": True,
+        "seen": 9,
+        "min": 1,
+        "max": 9,
+        "step": 1,
+        "value": 3,
+    }
+    assert isinstance(made["value"], int)
+    unseen = trained(Field("n", "number"), count=0, distinct=0)
+    assert (unseen["min"], unseen["max"], unseen["value"], unseen["seen"]) == (0, 10, 5, 0)
+
+
+def test_a_column_that_has_no_statistics_has_a_control():
+    signature = Signature((Field("other", "number"), Field("t", "string")), (), "regression")
+    made = trained_controls(signature, samples.training_statistics())
+    assert [each["seen"] for each in made] == [0, 0]
+    assert (made[0]["max"], made[1]["suggestions"]) == (10, [])
+
+
+def test_texts_of_the_training_data():
+    field = Field("t", "string")
+    few = trained(field, count=5, distinct=2, values=texts(("white", 3), ("red", 2)))
+    assert (few["values"], few["value"]) == (["red", "white"], "white")
+    many = trained(field, count=50, distinct=9, values=texts(("unknown", 20)))
+    assert (many["suggestions"], many["value"]) == (["unknown"], "unknown")
+    assert "values" not in many
+    names = trained(field, count=50, distinct=50)
+    assert (names["suggestions"], names["value"]) == ([], "")
+
+
+def test_booleans_and_moments_of_the_training_data():
+    ticked = trained(Field("b", "boolean"), count=3, distinct=2, values=texts((True, 2)))
+    assert ticked["value"] is True
+    assert trained(Field("b", "boolean"), count=0, distinct=0)["value"] is False
+    when = trained(Field("w", "timestamp"), count=3, distinct=1, numbers=numbers(0, 60, 90))
+    assert when["value"] == "1970-01-01T00:01:00+00:00"
+    assert when["suggestions"] == [when["value"]]
+    never = trained(Field("w", "timestamp"), count=1, distinct=1, numbers=numbers(0, 1e300, 1e300))
+    assert (never["value"], never["suggestions"]) == ("", [])
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), st.booleans())
+def test_any_range_makes_a_slider(values, whole):
+    values.sort()
+    kind = "integer" if whole else "number"
+    told = numbers(values[0], values[len(values) // 2], values[-1])
+    made = trained(Field("x", kind), count=len(values), distinct=1, numbers=told)
+    assert made["min"] < made["max"]
+    assert made["step"] > 0
+    assert math.isfinite(made["max"] - made["min"])
+    json.dumps(made, allow_nan=False)
 
 
 NUMBERS = st.floats(-1e12, 1e12).filter(lambda x: x == 0 or abs(x) > 1e-9)

@@ -104,3 +104,10 @@ def test_a_runnable_comes_back_whole(store):
     assert store.runnables.list() == [made]
     store.runnables.delete("r", event())
     assert store.runnables.list() == []
+
+
+def test_whether_it_is_there_and_what_one_may_in_it(store):
+    store.projects.create(Project("a", NOW, "", (Member("bob", Role.VIEWER),)), event())
+    assert store.projects.standing("a", "bob") == (True, Role.VIEWER)
+    assert store.projects.standing("a", "eve") == (True, None)
+    assert store.projects.standing("b", "bob") == (False, None)

@@ -282,3 +282,30 @@ def test_a_logged_model(store: Store, runs, new_run) -> None:
         desk.get(made.id)
     with pytest.raises(InvalidInput):
         desk.create(None, name="a/b")
+
+
+@pytest.mark.parametrize("others", [0, 90])
+def test_a_search_along_a_metric_finds_the_same_however_many_others_there_are(
+    runs: TrackedRunDesk, experiments: ExperimentDesk, others: int
+) -> None:
+    mine, elsewhere = experiments.create("mine").id, experiments.create("elsewhere").id
+    for i in range(others):
+        other = runs.create(elsewhere, name=f"o{i}", user="", started_at=NOW)
+        runs.log(other.id, metrics=[Metric("rmse", 0.1, 0, 1)], params=[("depth", "1")])
+    values = [0.3, 0.1, math.nan, 0.1, 0.2, 0.9, math.inf]
+    for i, value in enumerate(values):
+        made = runs.create(mine, name=f"m{i}", user="", started_at=NOW + timedelta(minutes=i))
+        runs.log(made.id, metrics=[Metric("rmse", value, 0, 1)], params=[("depth", str(i % 2))])
+    runs.create(mine, name="without", user="", started_at=NOW)
+
+    def names(where: str, order: str, limit: int = 100, offset: int = 0) -> list[str]:
+        page = {"limit": limit, "offset": offset}
+        found, _ = runs.search([mine], where, [order], ACTIVE, page)
+        return [run.name for run in found]
+
+    assert names("metrics.rmse < 0.5", "metrics.rmse ASC") == ["m3", "m1", "m4", "m0"]
+    assert names("metrics.rmse < 0.5", "metrics.rmse DESC") == ["m0", "m4", "m3", "m1"]
+    assert names("metrics.rmse < 0.5", "metrics.rmse ASC", 2, 1) == ["m1", "m4"]
+    both = "metrics.rmse > 0.1 AND metrics.rmse <= 0.9 AND params.depth = '1'"
+    assert names(both, "metrics.rmse DESC") == ["m5"]
+    assert names("metrics.rmse >= 0.1", "metrics.rmse DESC")[:2] == ["m6", "m5"]

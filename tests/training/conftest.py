@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +19,34 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from volant.domain.run import StepContext
 from volant.training import openmp  # noqa: F401 - before LightGBM is loaded
 
+ROOT = Path(__file__).parents[2]
+CACHE = Path(os.environ.get("VOLANT_CLIENTS_CACHE") or ROOT / ".clients")
+NEEDS = ("accelerate>=1.0", "pillow>=11", "torch>=2.6", "transformers>=4.50")
 BUNDLED = {
     "breast_cancer": load_breast_cancer,
     "wine": load_wine,
     "diabetes": load_diabetes,
 }
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The site-packages of an environment with what recipes need, kept in `.clients/`."""
+    wanted = hashlib.sha256(f"{NEEDS} {sys.version}".encode()).hexdigest()[:12]
+    folder = CACHE / f"hf-{wanted}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "hf.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            uv = shutil.which("uv", path=path)
+            assert uv is not None, "uv makes this environment"
+            install = ("pip", "install", "--python", str(folder / "bin/python"), *NEEDS)
+            for arguments in (("venv", "--python", sys.executable, str(folder)), install):
+                subprocess.run([uv, *arguments, "--quiet"], check=True, timeout=1800)
+            (folder / "made").touch()
+    (found,) = (folder / "lib").glob("python*/site-packages")
+    return found
 
 
 class ListedTables:

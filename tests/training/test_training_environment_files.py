@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from volant.errors import InvalidInput
-from volant.training.environment_files import Wanted, wanted_of
+from volant.training.environment_files import (
+    Wanted,
+    wanted_of,
+    with_base_image,
+    with_companions,
+)
 
 
 def _wanted(folder: Path, **files: str) -> Wanted:
@@ -145,3 +150,40 @@ def test_a_broken_file(tmp_path: Path, text: str) -> None:
 def test_no_file_at_all(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="neither"):
         wanted_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "line"),
+    [
+        ("intel/intel-optimized-tensorflow:2.5.0", "tensorflow==2.5.0"),
+        ("tensorflow/tensorflow:2.9.1-gpu", "tensorflow==2.9.1"),
+        ("registry.example/tensorflow/tensorflow", "tensorflow"),
+        ("tensorflow/tensorflow:latest-gpu", "tensorflow"),
+        ("pytorch/pytorch:1.9.0-cuda11.1-cudnn8-runtime", "torch==1.9.0"),
+        ("registry:5000/intel-optimized-pytorch@sha256:00", "torch"),
+    ],
+)
+def test_what_an_image_to_build_upon_would_have_brought(image: str, line: str) -> None:
+    wanted = Wanted("requirements.txt", None, ("numpy",))
+    found, told = with_base_image(wanted, image)
+    assert found.lines == ("numpy", line)
+    assert told == f"{line} is added: {image} has it"
+
+
+@pytest.mark.parametrize("image", ["", "python:3.9", "tensorflow/serving:2.5", "my-tensorflow"])
+def test_an_image_that_tells_nothing(image: str) -> None:
+    wanted = Wanted("requirements.txt", None, ("numpy",))
+    assert with_base_image(wanted, image) == (wanted, None)
+
+
+def test_what_the_codeset_names_itself_stays() -> None:
+    wanted = Wanted("requirements.txt", None, ("TensorFlow>=2",))
+    assert with_base_image(wanted, "tensorflow/tensorflow:2.5.0") == (wanted, None)
+
+
+def test_tensorboard_beside_tensorflow_and_mlflow() -> None:
+    found = with_companions(Wanted("conda.yaml", None, ("mlflow", "tensorflow==2.21.0")))
+    assert found.lines == ("mlflow", "tensorflow==2.21.0", "tensorboard")
+    assert found.changes[0].startswith("tensorflow → tensorflow, tensorboard")
+    for lines in (("tensorflow",), ("mlflow",), ("mlflow", "tensorflow", "tensorboard<3")):
+        assert with_companions(Wanted("conda.yaml", None, lines)).lines == lines

@@ -1,30 +1,29 @@
 """The recipe for texts: a tiny DistilBERT, made on the spot, trained, killed on its way,
-judged and served. Its libraries are in an environment of their own, kept in `.clients/`."""
+judged and served, as ONNX and as a pipeline. Its libraries are in an environment of their
+own, see `site`."""
 
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
 from platform_process import own, wait_for
 
 from volant.errors import InvalidInput, MissingExtra
+from volant.serving.inference import load
 from volant.training.recipes.text_classification import fine_tune, newest, text_column
-
-ROOT = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("VOLANT_CLIENTS_CACHE") or ROOT / ".clients")
-NEEDS = ("accelerate>=1.0", "torch>=2.6", "transformers>=4.50")
 
 MAKE = """
 import sys
@@ -43,28 +42,51 @@ config = DistilBertConfig(vocab_size=len(words), dim=32, hidden_dim=64, n_layers
                           max_position_embeddings=64)
 DistilBertForSequenceClassification(config).save_pretrained(folder)
 """
+ASK = """
+import json, sys
+from transformers import pipeline
+asked = pipeline("text-classification", model=sys.argv[1], device="cpu")
+found = asked(json.loads(sys.argv[2]), top_k=None, truncation=True, max_length=64)
+print(json.dumps([[one["score"] for one in sorted(row, key=lambda one: one["label"])]
+                  for row in found]))
+"""
+ASKED = ["lovely great film", "bad", "", "an awful plot " * 60, "Ünïcödé 漢字 good"]
+UNPROVEN = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from volant.domain.model import Field
+from volant.serving.inference import load
+from volant.training.recipes.package import TextModel, write_text_model
+folder = Path(sys.argv[1])
+model = AutoModelForSequenceClassification.from_pretrained(folder / "base")
+model.config.id2label, model.config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
+tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+class SlowTokenizer:
+    def save_pretrained(self, place):
+        tokenizer.save_pretrained(place)
+class Other:
+    def __init__(self, real):
+        self.description, self.predict = real.description, lambda feeds: self.answer(real, feeds)
+    def answer(self, real, feeds):
+        answer = real.predict(feeds)
+        answer.outputs[1][:] = answer.outputs[1] + np.array([0.01, -0.01])
+        return answer
+cases = {
+    "other": (tokenizer, lambda *told: Other(load(*told))),
+    "slow": (SlowTokenizer(), load),
+    "pipeline": (tokenizer, None),
+}
+told = {}
+for name, (tokens, opener) in cases.items():
+    made = TextModel(model, tokens, Field("text", "string", True), ["a", "b"], 64)
+    told[name] = write_text_model(folder / name, made, ["good film", "bad plot"] * 20, seed=0,
+                                  convert=opener, say=print)[1]
+print(json.dumps(told))
+"""
 GOOD, BAD = ["good", "great", "lovely", "superb"], ["bad", "awful", "poor", "dreadful"]
 REST = ["the", "film", "was", "and", "a", "plot", "with", "actors", "in", "it", "but", "music"]
-
-
-@pytest.fixture(scope="module")
-def site():
-    """The site-packages of an environment with the libraries."""
-    wanted = hashlib.sha256(f"{NEEDS} {sys.version}".encode()).hexdigest()[:12]
-    folder = CACHE / f"hf-{wanted}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "hf.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "made").exists():
-            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            uv = shutil.which("uv", path=path)
-            assert uv is not None, "uv makes this environment"
-            install = ("pip", "install", "--python", str(folder / "bin/python"), *NEEDS)
-            for arguments in (("venv", "--python", sys.executable, str(folder)), install):
-                subprocess.run([uv, *arguments, "--quiet"], check=True, timeout=1800)
-            (folder / "made").touch()
-    (found,) = (folder / "lib").glob("python*/site-packages")
-    return found
 
 
 def reviews(path: Path) -> Path:
@@ -113,12 +135,59 @@ def test_a_text_classifier_is_fine_tuned_killed_judged_and_served(platforms, sit
     assert steps["evaluate"]["metrics"]["f1"] >= 0.9
     assert steps["train"]["survived"]["preemptions"] == 1
     assert steps["train"]["survived"]["spared_s"] > 0
+    assert "converted to ONNX; largest difference" in log
     told = platform.cli("predict", name, "--row", '{"review": "lovely great film"}').out
     assert "glad" in told
     version = platform.get(f"/models/{name}/versions/1")
-    assert version["runtime"]["kind"] == "transformers"
     assert version["stage"] == "champion"
+    assert version["runtime"]["kind"] == "onnx-text"
+    assert version["runtime"]["max_abs_diff"] < 1e-4
+    assert version["runtime"]["compared_rows"] > 100
+    # What is served is what Hugging Face's pipeline answers, without its libraries.
+    (weights,) = (platform.home / "artifacts").glob("**/model/model.safetensors")
+    done = subprocess.run([python, "-c", ASK, weights.parent, json.dumps(ASKED)],
+                          capture_output=True, text=True, check=True, timeout=300)  # fmt: skip
+    expected = np.array(json.loads(done.stdout.strip().splitlines()[-1]))
+    found = asked_over_http(platform, name, ASKED)
+    assert found["prediction"] == ["cross" if row[0] > 0.5 else "glad" for row in expected]
+    assert np.abs(np.reshape(found["probabilities"], (-1, 2)) - expected).max() < 1e-4
+    (replica,) = [each.pid for each in platform.family() if each.kind == "replica"]
+    mapped = Path(f"/proc/{replica}/maps").read_text()
+    assert "tokenizers" in mapped
+    assert "libtorch" not in mapped
     platform.down()
+
+
+@pytest.mark.clients
+@pytest.mark.timeout(900)
+def test_a_conversion_that_is_not_proven_is_not_served(site, tmp_path):
+    """Once its graph answers something else, once it can't be exported, once nobody asked
+    for it: a pipeline is served each time, and the reason is kept."""
+    python = site.parents[2] / "bin" / "python"
+    words = " ".join([*GOOD, *BAD, *REST])
+    subprocess.run([python, "-c", MAKE, tmp_path / "base", words], check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", UNPROVEN, tmp_path], capture_output=True, text=True, check=False,
+        timeout=600, env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    assert {each["kind"] for each in told.values()} == {"transformers"}
+    assert "ONNX probabilities differ by" in told["other"]["reason"]
+    assert told["other"]["max_abs_diff"] > 1e-4
+    assert "can't be converted to ONNX: ValueError: SlowTokenizer" in told["slow"]["reason"]
+    assert "reason" not in told["pipeline"]
+    for name in told:
+        assert not (tmp_path / name / "onnx").exists()
+        assert "torch==" in (tmp_path / name / "requirements.txt").read_text()
+
+
+def asked_over_http(platform, name, texts):
+    inputs = [{"name": "review", "shape": [len(texts)], "datatype": "BYTES", "data": texts}]
+    url = platform.get(f"/deployments/{name}")["infer_url"]
+    answer = httpx.post(url, json={"inputs": inputs}, timeout=60, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return {each["name"]: each["data"] for each in answer.json()["outputs"]}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
@@ -126,6 +195,25 @@ def test_without_its_libraries_the_recipe_says_how_to_get_them():
     rows = pa.table({"text": ["a", "b"], "y": ["p", "q"]})
     with pytest.raises(MissingExtra, match=r"pip install 'volant\[hf\]'"):
         fine_tune({"target": "y", "seed": 0, "params": {"model": "m"}}, rows, None, print)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tokenizers") is not None, reason="it is installed")
+def test_a_text_model_as_onnx_says_what_serving_it_needs(tmp_path):
+    text = {"name": "review", "type": "string", "nullable": True}
+    outputs = [
+        {"name": "prediction", "type": "string"},
+        {"name": "probabilities", "type": "number"},
+    ]
+    facts = {
+        "format": 1,
+        "task": "classification",
+        "signature": {"inputs": [text], "outputs": outputs, "classes": ["cross", "glad"]},
+        "runtime": {"kind": "onnx-text", "profile": "serve-text", "file": "onnx"},
+    }
+    body = json.dumps(facts).encode()
+    (tmp_path / "volant.json").write_bytes(body)
+    with pytest.raises(MissingExtra, match=r"tokenizers is not installed"):
+        load(tmp_path, {"volant.json": hashlib.sha256(body).hexdigest()})
 
 
 def test_the_column_of_texts_is_found_or_asked_for():

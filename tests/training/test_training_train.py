@@ -70,7 +70,7 @@ def test_the_folder_is_an_mlflow_model(
     folder = Path(answer["model_dir"])
     assert sorted(p.name for p in folder.iterdir()) == [
         "MLmodel", "conda.yaml", "input_example.json", "model.pkl", "python_env.yaml",
-        "requirements.txt", "volant.json",
+        "requirements.txt", "training_statistics.json", "volant.json",
     ]  # fmt: skip
     assert answer["runtime"]["kind"] == "native"
     assert "timestamps (when)" in answer["runtime"]["reason"]

@@ -19,6 +19,7 @@ class PlainRegistry:
         self.models = models
         self.deleted = []
         self.tags = {}
+        self.recorded = {}  # statistics by version
 
     def _number(self, name, version):
         return self.models.get(name, version).version
@@ -45,6 +46,12 @@ class PlainRegistry:
 
     def diff(self, a, b):
         return difference(self.models.get(*a), self.models.get(*b), (10, None))
+
+    def statistics(self, name, version):
+        number = self._number(name, str(version))
+        if number not in self.recorded:
+            raise missing("statistics", f"{name} {number}")
+        return self.recorded[number]
 
     def card(self, name, version, form):
         self._number(name, version)

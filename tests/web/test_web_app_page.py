@@ -18,6 +18,7 @@ import pytest
 from volant.domain.contract import ColumnRule, ColumnType, Contract
 from volant.domain.dataset import Dataset
 from volant.errors import Conflict, Unauthenticated, Unavailable
+from volant.testing import samples
 from volant.web.api.app import create_app
 from volant.web.api.app_models import AppModels
 from volant.web.api.app_page import COOKIE, pages
@@ -185,7 +186,20 @@ def test_another_sites_page_is_refused(inside):
     assert form.json()["code"] == "media_type"
 
 
-def test_what_the_page_is_told_of_the_model(inside):
+def test_controls_are_of_the_training_data(platform, monkeypatch):
+    def unread(*_):
+        raise AssertionError("rows were read")
+
+    monkeypatch.setattr(platform.data, "rows", unread)
+    monkeypatch.setattr(platform.registry, "recorded", {1: samples.training_statistics()})
+    told = AppModels(platform).describe(NAME)
+    assert told["dataset"] == "wine, version 1"
+    x, color = told["controls"]
+    assert (x["min"], x["max"], x["value"], x["seen"]) == (1.0, 9.0, 4.0, 9)
+    assert (color["values"], color["value"]) == (["red", "white"], "white")
+
+
+def test_without_statistics_it_is_told_what_the_dataset_shows(inside):
     told = inside("GET", f"/app/{NAME}/model").json()
     assert (told["model"], told["version"], told["task"]) == (NAME, 1, "classification")
     assert told["classes"] == ["bad", "good"]

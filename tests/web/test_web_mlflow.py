@@ -29,7 +29,7 @@ def test_every_call_answers_below_every_prefix(door: Door) -> None:
     for prefix in PREFIXES:
         found = door.ask("GET", f"{prefix}/experiments/get", params={"experiment_id": "0"})
         assert found.json()["experiment"]["name"] == "Default"
-        assert door.ask("GET", f"{prefix}/server-info").json()["workspaces_enabled"] is False
+        assert door.ask("GET", f"{prefix}/server-info").json()["workspaces_enabled"] is True
         lost = door.ask("POST", f"{prefix}/no/such")
         assert (lost.status_code, lost.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
     assert door.client.get("/health").text == "OK"
@@ -275,6 +275,13 @@ def test_aliases_tags_stages_and_search(door: Door) -> None:
     assert versions("name = 'it''s wine' and tag.k = 'v'") == ["1"]
     models = door("GET", "/registered-models/search", {"filter": "name LIKE 'it%'"})
     assert [each["name"] for each in models["registered_models"]] == [name]
+    # MLflow's own client never searches without saying that it wants no prompts.
+    prompt = {"name": "said", "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}
+    door("POST", "/registered-models/create", prompt)
+    for text, expected in (("!= 'true'", [name]), ("= 'false'", [name]), ("= 'true'", ["said"])):
+        query = {"filter": f"name != 'A model' and tag.`mlflow.prompt.is_prompt` {text}"}
+        models = door("GET", "/registered-models/search", query)
+        assert [each["name"] for each in models["registered_models"]] == expected
     door("POST", "/registered-models/rename", {"name": name, "new_name": "wine 2"})
     renamed = door("GET", "/registered-models/get", {"name": "wine 2"})["registered_model"]
     assert renamed["aliases"] == [{"alias": "best", "version": "2"}]

@@ -8,6 +8,9 @@ import json
 
 import pytest
 
+from volant.domain.codec import to_plain
+from volant.testing import samples
+
 SOURCE = "kind: Loop\nname: wine-quality\n"
 
 
@@ -174,6 +177,16 @@ def test_model_versions_are_moved_described_and_deleted(call, platform):
         "model": "beer", "version": 1, "stage": "refused", "reason": None, "done": False,
     }  # fmt: skip
     assert call("POST", "/api/v1/model-retention", json={"keep": 0}).status_code == 400
+
+
+def test_statistics_of_training_data(call, platform, monkeypatch):
+    path = "/api/v1/models/wine-quality/versions/1/statistics"
+    assert call("GET", path).status_code == 404
+    found = samples.training_statistics()
+    monkeypatch.setattr(platform.registry, "recorded", {1: found})
+    answer = call("GET", path, role="viewer")
+    assert answer.json() == to_plain(found)
+    assert call("GET", path, role=None).status_code == 401
 
 
 def test_cards_and_exports_come_as_what_they_are(call):

@@ -87,7 +87,7 @@ def test_a_drawing():
         "build         uses pass · cached",
         "├─ fit        image {{ steps.build.outputs.image }}",
         "│  ├─ serve   uses pass · when inputs.go",
-        "│  └─ report  uses pass · for each",
+        "│  └─ report  uses pass · for each of 3",
         "└─ each       uses pass · for each",
     ]
 

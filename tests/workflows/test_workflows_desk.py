@@ -192,8 +192,12 @@ def test_logs_of_elements_are_told_apart(place):
         assert found["done"]
     found = place.desk.logs("run-1", "each/3")
     assert [line["step"] for line in found["lines"]] == ["each/3"]
-    with pytest.raises(NotFound):
-        place.desk.logs("run-1", "each/x")
+    assert place.desk.logs("run-1", "each/03")["lines"] == found["lines"]
+    with pytest.raises(NotFound, match="11 elements, no each/11"):
+        place.desk.logs("run-1", "each/11")
+    for odd in ("each/x", "each/-1", "each/" + "9" * 5000):
+        with pytest.raises(NotFound, match="no step"):
+            place.desk.logs("run-1", odd)
 
 
 def test_the_event_of_an_end_says_how():

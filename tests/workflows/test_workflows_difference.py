@@ -81,6 +81,16 @@ def test_a_failure_and_what_was_taken_over():
     }
 
 
+def test_how_many_elements_there_were():
+    counts = [{"elements": {"total": total, "ended": total, "failed": 0}} for total in (3, 2)]
+    told = difference(found(**counts[0]), found("run-b", **counts[1]))
+    assert told["steps"]["train"]["changes"] == {"elements.total": (3, 2)}
+    assert difference(found(), found(**counts[1]))["steps"]["train"]["changes"] == {
+        "elements.total": (None, 2),
+        "elements.failed": (None, 0),
+    }
+
+
 def test_a_step_that_only_one_has():
     other = replace(SPEC, steps=(STEPS[0], StepSpec("score", run="score")))
     told = difference(found(), (replace(found()[0], workflow=other), found()[1]))

@@ -1,6 +1,8 @@
 """Logs are read in pieces: nothing twice, nothing left out, whatever is written meanwhile."""
 
+import base64
 import json
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -62,8 +64,10 @@ def test_a_line_in_the_middle_of_being_written_waits(tmp_path):
 
 def test_a_torn_line_is_shown_when_the_run_has_ended(tmp_path):
     write(tmp_path, "a", line("good") + '{"time": "20')
+    write(tmp_path, "b", line("later", "2030-01-01T00:00:01Z"))
     answer = read(tmp_path, ended=True)
-    assert texts(answer) == ["good", '{"time": "20'] or texts(answer) == ['{"time": "20', "good"]
+    assert texts(answer) == ["good", '{"time": "20', "later"]
+    assert answer["lines"][1]["time"] is None
     assert answer["done"]
 
 
@@ -87,6 +91,45 @@ def test_much_text_comes_in_several_answers(tmp_path, monkeypatch):
     assert [text for text in got if text[0] != "b"] == wanted
     assert len(got) == 80
     assert answers > 10
+
+
+def moment(second):
+    return f"2030-01-01T00:{second // 60:02}:{second % 60:02}Z"
+
+
+def test_what_is_there_comes_in_the_order_of_time_over_all_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "CHUNK_BYTES", 500)
+    steps = [f"fit/{number}" for number in (0, 1, 2, 9, 10)]
+    for number in range(200):
+        write(tmp_path, steps[number % 5], line(str(number), moment(number)))
+    got, after, done = [], None, False
+    while not done:
+        answer = read(tmp_path, after, ended=True, steps=steps)
+        got += texts(answer)
+        after, done = answer["after"], answer["done"]
+    assert got == [str(number) for number in range(200)]
+
+
+def test_a_clock_that_is_set_back_reorders_no_file(tmp_path):
+    write(tmp_path, "a", line("1", moment(9)) + line("2", moment(3)) + line("3", moment(10)))
+    write(tmp_path, "b", line("b", moment(5)))
+    assert texts(read(tmp_path)) == ["b", "1", "2", "3"]
+    write(tmp_path, "a", '{"time": "noon", "text": "4"}\n')
+    assert read(tmp_path)["lines"][-1]["time"] is None
+
+
+def test_the_cursor_of_as_many_elements_as_may_be_fits_an_address(tmp_path):
+    steps = [f"fit/{number}" for number in range(1000)]
+    for number, step in enumerate(steps):
+        write(tmp_path, step, line("x" * (number * 7919 % 1000)))
+    after, lines, done = None, 0, False
+    while not done:
+        answer = read(tmp_path, after, ended=True, steps=steps)
+        after, done, lines = answer["after"], answer["done"], lines + len(answer["lines"])
+        assert len(after) < 6000
+    assert lines == 1000
+    write(tmp_path, "fit/500", line("more"))
+    assert texts(read(tmp_path, after, steps=steps)) == ["more"]
 
 
 def test_a_line_longer_than_an_answer_gets_through(tmp_path, monkeypatch):
@@ -113,6 +156,27 @@ def test_bytes_that_are_not_text_are_shown_as_they_can_be(tmp_path):
 def test_a_cursor_that_is_not_ours_is_refused(tmp_path, cursor):
     with pytest.raises(InvalidInput):
         read(tmp_path, cursor)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("null", "[]", "{", '{"a":-1}', '{"a":"b"}', '{"a":true}', '{"a":[1,[2]]}'),
+        *(f'{{"a":{10**30}}}', "[" * 100_000, '{"a":' * 100_000, f"[0{',0' * 1_000_000}]"),
+    ],
+    ids=lambda body: body[:14],
+)
+def test_a_packed_cursor_that_is_not_ours_is_refused(tmp_path, body):
+    cursor = base64.urlsafe_b64encode(zlib.compress(body.encode())).decode()
+    with pytest.raises(InvalidInput):
+        read(tmp_path, cursor)
+
+
+def test_what_a_cursor_says_of_others_is_left_out(tmp_path):
+    body = json.dumps({"a": 0, "x/y/z": 5, "b": [1, 2], "c": 7})
+    cursor = base64.urlsafe_b64encode(zlib.compress(body.encode())).decode()
+    write(tmp_path, "a", line("1"))
+    assert texts(read(tmp_path, cursor)) == ["1"]
 
 
 @given(

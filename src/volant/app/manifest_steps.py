@@ -50,7 +50,7 @@ _NOT_NEEDED = {
     "pull_registry": "no image is pulled",
     "repository": "no image is pushed",
     "miniconda_version": "conda isn't used",
-    "base_image": "no image is built",
+    "base_image": "no image is built, what it has is installed where its name tells",
     "compressed_caching": "no image is built",
     "intel_optimized": "the wheels of the package index are taken",
 }
@@ -252,6 +252,7 @@ class ManifestSteps:
             "fresh": place.flag("fresh"),
             "verbose": place.flag("verbose"),
             "pip_first": bool(place.text("intel_optimized")),
+            "base_image": place.text("base_image"),
             "notes": notes,
         }
         job = job_of(

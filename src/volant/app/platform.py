@@ -27,6 +27,7 @@ from volant.app.registry import Registry
 from volant.app.sources import Sources
 from volant.app.steps import Executor, Rooms
 from volant.app.survival import clear_checkpoints
+from volant.app.tracked_files import forgetting
 from volant.app.turns import Turns
 from volant.app.workbench import Workbench
 from volant.data.desk import DataDesk
@@ -286,7 +287,7 @@ class Platform:
             start=self._turns.start_for,
             clock=self._clock,
             ignore=self._turns.why_not,
-            effects={**effects, **self.workbench.effects()},
+            effects={**effects, **forgetting(self.artifact_files), **self.workbench.effects()},
         )
         self._schedule = Schedule(
             triggers=store.triggers, clock=self._clock, wake=self._dispatcher.wake

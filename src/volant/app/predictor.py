@@ -105,15 +105,16 @@ class Predictor:
         }
 
     def convert(self, request: StepRequest, place: Place) -> Outputs:
-        """Hand the model on as it is. Whoever serves it converts it to ONNX where that is
-        proven the same; there is nothing that OpenVINO's form would add here."""
+        """Hand the model on as it is: nothing here runs OpenVINO's form. Whoever serves it
+        converts it to ONNX where that is proven the same; TensorFlow's stay as they are."""
         with self._log(request) as tell:
             uri = _wanted(place, "input_model", "model")
             found = self._find(uri, place)
             flavors = ", ".join(_flavors(found.folder)) or "no MLmodel"
             asked = [name for name in _CONVERSION if place.text(name)]
             if asked:
-                tell(f"{', '.join(asked)}: not needed, the model is converted when it is served")
+                told = ", ".join(asked)
+                tell(f"{told}: not needed, a model is served by ONNX Runtime or its own library")
             tell(f"{uri} ({flavors}) is handed on")
         return as_declared(request, uri, "model")
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from volant.domain.dataset import DatasetVersion
 from volant.domain.decision import Decision
 from volant.domain.model import ModelVersion
-from volant.errors import NotFound
+from volant.domain.statistics import TrainingStatistics
+from volant.errors import Conflict, NotFound
 from volant.formats.pickles import pickles_in
 from volant.registry.card import Facts, card, title
 from volant.registry.desk import ModelDesk
@@ -21,6 +22,7 @@ from volant.registry.provenance import versions_of
 from volant.registry.registered import RegisteredDesk
 from volant.registry.registration import Registration, RegistrationDesk, Run, Uploads
 from volant.registry.retention import Kept, RetentionDesk
+from volant.registry.statistics import read_statistics
 from volant.store import Store
 
 _GENERATIONS = 20
@@ -113,9 +115,26 @@ class Registry:
             data=self._data(found),
             decision=self._decision(found),
             ancestors=self._ancestors(found),
+            statistics=self._statistics(found),
         )
         blocks = card(found, facts)
         return page(title(found), blocks) if form == "html" else markdown(blocks)
+
+    def statistics(self, name: str, version: int | str) -> TrainingStatistics:
+        """What its training data looked like.
+
+        Raises `NotFound` for a version that no loop trained, and one from before there were
+        statistics; `Conflict` for one whose file was altered.
+        """
+        found = self._models.get(name, version)
+        statistics = read_statistics(self._models, found)
+        if statistics is None:
+            raise NotFound(
+                f"{found.model} version {found.version} has no statistics of training data.",
+                "Only loops record them, when they train. Train it again: volant run LOOP",
+                code="model.no_statistics",
+            )
+        return statistics
 
     def export(self, name: str, version: int | str, *, without_pickles: bool = False) -> Export:
         """See `ExportDesk.open`."""
@@ -138,6 +157,12 @@ class Registry:
             return None
         with suppress(NotFound):
             return self._store.versions.get(lineage.dataset, lineage.dataset_version)
+        return None
+
+    def _statistics(self, version: ModelVersion) -> TrainingStatistics | None:
+        """None also where they can't be read: `verify` tells of that."""
+        with suppress(Conflict, NotFound):
+            return read_statistics(self._models, version)
         return None
 
     def _decision(self, version: ModelVersion) -> Decision | None:

@@ -86,15 +86,8 @@ def lay_out(
 ) -> Place:
     """A fresh copy of the step's codesets and an empty folder of results; what an earlier
     attempt left there is gone."""
-    code, results = request.workdir / _CODE, request.workdir / _RESULTS
-    for folder in (code, results):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    codesets = tuple(
-        _codeset(code, name, value) for name, value in request.inputs.items() if is_codeset(value)
-    )
-    for each in codesets:
-        checkout(each.project, each.name, each.version, each.folder)
+    results = _emptied(request.workdir / _RESULTS)
+    codesets = checked_out(request, checkout)
     crash_point("step.checked_out")
     inputs = {
         name: revealed(value, reveal)
@@ -102,13 +95,30 @@ def lay_out(
         if not is_codeset(value)
     }
     return Place(
-        cwd=codesets[0].folder if codesets else code,
+        cwd=codesets[0].folder if codesets else request.workdir / _CODE,
         results=results,
         inputs=inputs,
         env=_environment(request, inputs, results, reveal, own),
         codesets=codesets,
         own=own,
     )
+
+
+def checked_out(request: StepRequest, checkout: Checkout) -> tuple[CodesetInput, ...]:
+    """A fresh copy of each codeset that the step has as input, in their order."""
+    code = _emptied(request.workdir / _CODE)
+    codesets = tuple(
+        _codeset(code, name, value) for name, value in request.inputs.items() if is_codeset(value)
+    )
+    for each in codesets:
+        checkout(each.project, each.name, each.version, each.folder)
+    return codesets
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def asks_for_own(request: StepRequest) -> bool:

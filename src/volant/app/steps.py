@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.adapters.local.environments import python_of
+from volant.app.batch_files import with_whole_paths
 from volant.app.batches import CHUNK_ROWS, as_typed, check_paths, version_of, with_table_version
 from volant.app.gitops import APPLY, TESTS
 from volant.app.jobs import job_of
@@ -352,6 +353,7 @@ class Steps:
         try:
             told = json.loads(pinned.read_text())
         except FileNotFoundError:
+            given = with_whole_paths(request, given, rooms.workbench.codesets.checkout)
             given.setdefault("chunk_rows", CHUNK_ROWS)
             model = version_of(rooms.store, rooms.models, given["name"], given.get("version"))
             told = with_table_version(rooms.store, given)

@@ -21,6 +21,7 @@ from volant.projects.runnables import RunnableDesk
 from volant.serving.desk import DeploymentDesk
 from volant.settings import Settings
 from volant.store import Store
+from volant.tracking.owners import OwnerDesk
 from volant.workflows.desk import RunDesk
 from volant.workflows.outside import OutsideDesk
 
@@ -50,6 +51,7 @@ class Workbench:
         self._ids = ids
         self._settings = settings
         self.projects = ProjectDesk(store.projects, clock, ids)
+        self.owners = OwnerDesk(store.owners)
         self.applications = ApplicationDesk(
             store.applications,
             clock,

@@ -10,11 +10,21 @@ def lines(step: Mapping[str, Any]) -> Iterator[str]:
     """Lines for people; none for a step that took one attempt."""
     details = (step["error"] or {}).get("details") or {}
     told = step["outputs"].get("survived") or details.get("survived")
-    if not isinstance(told, dict) or "attempts" not in told:
-        return
-    for number, attempt in enumerate(told["attempts"], 1):
-        yield f"{step['name']} attempt {number}: {_life(attempt)}"
-    yield f"{step['name']}: {_spared(told)}"
+    for name, lives in _named(step["name"], told, details.get("element")):
+        if not isinstance(lives, dict) or "attempts" not in lives:
+            continue
+        for number, attempt in enumerate(lives["attempts"], 1):
+            yield f"{name} attempt {number}: {_life(attempt)}"
+        yield f"{name}: {_spared(lives)}"
+
+
+def _named(step: str, told: Any, element: int | None) -> Iterator[tuple[str, Any]]:
+    """What is told, by whom: of a step with `foreach` one of each element, or of the one
+    that failed."""
+    if isinstance(told, list):
+        yield from ((f"{step}/{index}", each) for index, each in enumerate(told))
+    else:
+        yield (step if element is None else f"{step}/{element}"), told
 
 
 def _life(attempt: Mapping[str, Any]) -> str:

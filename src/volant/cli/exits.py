@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 
-from volant.cli.text import clean, paint
+from volant.cli.text import clean, paint, word
 from volant.errors import (
     Conflict,
     InvalidInput,
@@ -51,5 +51,5 @@ def tell(error: VolantError, *, color: bool, verbose: bool = False) -> None:
         lines.append(f"{paint('Fix:', 'green', color)} {clean(error.fix)}")
     if verbose:
         lines.append(f"Code: {error.error_code}")
-        lines.extend(f"  {key}: {clean(str(value))}" for key, value in error.details.items())
+        lines.extend(f"  {key}: {clean(word(value))}" for key, value in error.details.items())
     sys.stderr.write("\n".join(lines) + "\n")

@@ -18,13 +18,20 @@ from volant.cli.output import Output, output_of
 from volant.cli.tables import table_lines
 from volant.cli.text import ago, clean, number, took
 from volant.domain.metric import better_when_greater
+from volant.domain.project import DEFAULT_PROJECT
 from volant.errors import InvalidInput, NotFound
 
 app = new_app(
     help="List, show and export experiments and their tracked runs.", invoke_without_command=True
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment; a loop's has its name.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The experiment, or PROJECT/NAME outside the default one; a loop's has its name.",
+    ),
+]
 Filter = Annotated[
     str | None,
     typer.Option(
@@ -64,7 +71,7 @@ def experiments(
 def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
     under_way = f" ({summary['active']} running)" if summary["active"] else ""
     return (
-        summary["experiment"]["name"],
+        title(summary["experiment"]),
         f"{summary['runs']}{under_way}",
         ago(summary["newest"]),
         summary["metric"] or "-",
@@ -112,14 +119,37 @@ def show(
     out.document(found, lambda: _render(out, found, wanted))
 
 
+def title(experiment: Mapping[str, Any]) -> str:
+    """Its name, with its project before it unless that is the default one."""
+    project = experiment.get("project", DEFAULT_PROJECT)
+    return experiment["name"] if project == DEFAULT_PROJECT else f"{project}/{experiment['name']}"
+
+
 def find(client: Client, name: str) -> dict[str, Any]:
-    """An experiment's summary. Raises `NotFound`, with the nearest name."""
-    found = client.get("/experiments", name=name, limit=1)["items"]
-    if found:
-        return found[0]
+    """An experiment's summary, by its title or by a name that one project alone has. Raises
+    `NotFound`, with the nearest name, and `InvalidInput` when several projects have it."""
+    names = (name, name.partition("/")[2])
+    found = [
+        summary
+        for each in names
+        if each
+        for summary in client.get("/experiments", name=each, limit=100)["items"]
+    ]
+    for summary in found:
+        if title(summary["experiment"]) == name:
+            return summary
+    called = [each for each in found if each["experiment"]["name"] == name]
+    if len(called) > 1:
+        raise InvalidInput(
+            f"Several projects have an experiment {name!r}.",
+            f"Say which: {', '.join(title(each['experiment']) for each in called)}.",
+            code="tracking.which_experiment",
+        )
+    if called:
+        return called[0]
     from difflib import get_close_matches
 
-    known = [each["experiment"]["name"] for each in client.pages("/experiments", 500)["items"]]
+    known = [title(each["experiment"]) for each in client.pages("/experiments", 500)["items"]]
     near = get_close_matches(name, known, 1)
     raise NotFound(
         f"There is no experiment {name!r}.",
@@ -145,7 +175,7 @@ def _render(out: Output, found: Mapping[str, Any], wanted: Sequence[str] | None)
 
 def head(found: Mapping[str, Any]) -> str:
     """The experiment in one line, with the best so far."""
-    words = f"{found['experiment']['name']}: {found['runs']} runs"
+    words = f"{title(found['experiment'])}: {found['runs']} runs"
     if found["active"]:
         words += f", {found['active']} running"
     if found["metric"] and found["best"] is not None:

@@ -20,6 +20,7 @@ from volant.cli.extension_views import whose
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import output_of
+from volant.cli.text import word
 from volant.errors import InvalidInput
 
 service = new_app(help="The services of an extension.", no_args_is_help=True)
@@ -144,7 +145,7 @@ def _cell(value: Any) -> str:
             str(each.get("url") or each["id"]) if isinstance(each, dict) else str(each)
             for each in value
         )
-    return str(value)
+    return "-" if value is None else word(value)
 
 
 @service.command("add")

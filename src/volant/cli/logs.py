@@ -16,13 +16,18 @@ from volant.cli.text import clean, clock, paint
 
 app = new_app()
 POLL_S = 0.5
+_TIME = 19  # cells of a time
+_NAME = 10  # cells for a step's name, at least
 
 
 @app.command()
 def logs(
     ctx: typer.Context,
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
-    step: Annotated[str | None, typer.Option(help="Only this step's lines.")] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(help="Only this step's lines; fit/2: of one element of a foreach."),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
     ] = False,
@@ -37,11 +42,12 @@ def logs(
         if out.json:
             out.document({"lines": list(lines)}, lambda: None)
             return
-        none = True
+        width = 0
         for line in lines:
-            none = False
-            out.raw(_shown(line, out, with_step=step is None, with_time=timestamps))
-    if none:
+            width = max(width, _NAME, len(line["step"]))
+            name = width if line["step"] != step else 0
+            out.raw(_shown(line, out, name, with_time=timestamps))
+    if not width:
         out.note("Nothing was written yet." if not follow else "Nothing was written.")
 
 
@@ -59,12 +65,13 @@ def _lines(client: Client, run_id: str, step: str | None, follow: bool) -> Itera
             time.sleep(POLL_S)
 
 
-def _shown(line: dict[str, Any], out: Output, *, with_step: bool, with_time: bool) -> str:
+def _shown(line: dict[str, Any], out: Output, width: int, *, with_time: bool) -> str:
+    """With its step's name in `width` cells, if there are any."""
     text = clean(line["text"])
     if line["stream"] == "stderr":
         text = paint(text, "yellow", out.color)
-    if with_step:
-        text = paint(f"{clean(line['step']):<10} ", "cyan", out.color) + text
+    if width:
+        text = paint(f"{clean(line['step']):<{width}} | ", "cyan", out.color) + text
     if with_time:
-        text = paint(f"{clock(str(line['time']))} ", "dim", out.color) + text
+        text = paint(f"{clock(line['time']):<{_TIME}} ", "dim", out.color) + text
     return text

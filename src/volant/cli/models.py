@@ -15,6 +15,7 @@ from volant.cli.model_text import Name, Version, render_version
 from volant.cli.options import options_of
 from volant.cli.output import output_of
 from volant.cli.text import ago, pairs
+from volant.errors import Conflict, NotFound
 
 Example = Annotated[
     Path | None, typer.Option("--example", help="A few rows or tensors of its inputs.")
@@ -73,11 +74,20 @@ def show(
     name: Name,
     version: Version = "champion",
 ) -> None:
-    """Show one version: stage, metrics, signature, lineage, files."""
+    """Show one version: stage, metrics, signature, lineage, training data, files."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
         found = client.get(f"/models/{named(name)}/versions/{named(version)}")
+        found["statistics"] = _statistics(client, name, found["version"])
     out.document(found, lambda: render_version(out, found))
+
+
+def _statistics(client: Client, name: str, version: int) -> dict[str, Any] | None:
+    """Of its training data; None for a version that has none, or no readable ones."""
+    try:
+        return client.get(f"/models/{named(name)}/versions/{version}/statistics")
+    except (NotFound, Conflict):
+        return None
 
 
 @app.command()

@@ -61,7 +61,7 @@ def update(ctx: typer.Context, name: Name, desc: Description) -> None:
 
 @app.command()
 def delete(ctx: typer.Context, name: Name) -> None:
-    """Delete a project that holds no codeset and no application."""
+    """Delete a project that holds no codeset, application, experiment or model."""
     out = output_of(ctx)
     options = options_of(ctx)
     with Client.of(options) as client:

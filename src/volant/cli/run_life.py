@@ -9,7 +9,7 @@ import typer
 from volant.cli.client import Client, named
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
-from volant.cli.text import ago, duration
+from volant.cli.text import ago, duration, word
 from volant.errors import InvalidInput
 
 _SHOWN = 60  # characters of a value; JSON shows it whole
@@ -56,7 +56,7 @@ def _render(out: Output, found: dict[str, Any]) -> None:
 
 
 def _text(value: Any) -> str:
-    text = "-" if value is None else str(value)
+    text = "-" if value is None else word(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

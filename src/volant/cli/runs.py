@@ -66,8 +66,17 @@ def _row(view: dict[str, Any]) -> tuple[str, ...]:
 
 def _where(view: dict[str, Any]) -> str:
     """The step that a run is at or broke at."""
-    at = [s["name"] for s in steps_of(view) if s["status"] in ("running", "failed")]
+    at = [_counted(s) for s in steps_of(view) if s["status"] in ("running", "failed")]
     return ", ".join(at) or "-"
+
+
+def _counted(step: dict[str, Any]) -> str:
+    """`fit`, or with how many of its elements are done: `fit 7/10`."""
+    found = step.get("elements")
+    if not found:
+        return step["name"]
+    done = found["ended"] - found.get("failed", 0)
+    return f"{step['name']} {done}/{found['total']}"
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -98,12 +99,17 @@ def size(count: float) -> str:
 
 
 def number(value: Any) -> str:
-    """A number as short as it may be read; anything else as it is."""
+    """A number as short as it may be read; anything else whole, None as `-`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "-" if value is None else str(value)
+        return "-" if value is None else word(value)
     if isinstance(value, int) or not math.isfinite(value):
         return str(value)
     return f"{value:.4g}"
+
+
+def word(value: Any) -> str:
+    """A value in JSON's words (`true`, `null`, `["a", 1]`), with all its digits; a text bare."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def pairs(values: Mapping[str, Any], limit: int = 8) -> str:

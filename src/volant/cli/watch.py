@@ -11,12 +11,13 @@ from volant.cli import attempts, exits
 from volant.cli.client import Client, named
 from volant.cli.output import Output
 from volant.cli.step_tree import tree
-from volant.cli.text import STATUS_COLORS, clean, number, pairs, took
+from volant.cli.text import STATUS_COLORS, clean, number, pairs, took, word
 from volant.errors import NotFound
 
 POLL_S = 0.4
 _NAME = 12  # cells for a step's name, at least
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_TOLD = 10  # lines of a step at work, at most, that tell how far its elements are
 _MARKS = {
     "succeeded": "✓",
     "failed": "✗",
@@ -100,15 +101,26 @@ def _redrawn(views: Iterator[View], out: Output) -> View:
 
 
 def _told(views: Iterator[View], out: Output) -> View:
-    known: dict[str, str] = {}
+    known: dict[str, tuple[str, int]] = {}
     view: View = {}
     for view in views:
-        for step in steps_of(view):
-            if step["status"] != known.get(step["name"], "queued"):
-                out.line(_step(step))
-            known[step["name"]] = step["status"]
+        steps = steps_of(view)
+        width = max((len(step["name"]) for step in steps), default=0)
+        for step in steps:
+            now = step["status"], _tenths(step)
+            if now != known.get(step["name"], ("queued", 0)):
+                out.line(_step(step, width=max(width, _NAME)))
+            known[step["name"]] = now
     out.line(_head(view))
     return view
+
+
+def _tenths(step: Mapping[str, Any]) -> int:
+    """How far the elements of a step at work are; 0 for any other step."""
+    found = step.get("elements")
+    if not found or not found["total"] or step["status"] != "running":
+        return 0
+    return found["ended"] * _TOLD // found["total"]
 
 
 def lines(view: View) -> list[tuple[str, str]]:
@@ -138,8 +150,23 @@ def _step(step: Mapping[str, Any], left: str = "", width: int = _NAME) -> str:
         words += f" {took(step['started_at'], step['ended_at']):>8}"
     if step["attempt"] > 1:
         words += f"  attempt {step['attempt']}"
-    told = _told_by(step)
+    told = (": " if step["error"] else ", ").join(filter(None, (elements(step), _told_by(step))))
     return clean((words + (f"  {told}" if told else "")).rstrip())
+
+
+def elements(step: Mapping[str, Any]) -> str:
+    """How a step with `foreach` stands: `7 of 10 elements`, `3 of 10 elements failed`;
+    nothing for any other step, or when its error says it."""
+    found = step.get("elements")
+    if not found:
+        return ""
+    if step["status"] in ("running", "cancelled"):
+        at_work = f", {found['running']} at work" if found.get("running") else ""
+        return f"{found['ended']} of {found['total']} elements{at_work}"
+    if found.get("failed"):
+        words = f"{found['failed']} of {found['total']} elements failed"
+        return "" if str((step["error"] or {}).get("what")).startswith(words) else words
+    return f"{found['total']} element{'' if found['total'] == 1 else 's'}"
 
 
 def _told_by(step: Mapping[str, Any]) -> str:
@@ -214,7 +241,7 @@ def told_end(view: View, out: Output) -> None:
 def told_outputs(view: View, out: Output) -> None:
     """What the workflow gave."""
     for key, value in view.get("outputs", {}).items():
-        out.line(f"{key} = {value if isinstance(value, str) else number(value)}")
+        out.line(f"{key} = {word(value)}")
 
 
 def refused(view: View) -> bool:

@@ -126,7 +126,7 @@ def _show(out: Output, found: dict[str, Any]) -> None:
     for title, lines in (
         ("Inputs", [_described(each, _port(each)) for each in found["inputs"]]),
         ("Outputs", [_described(each, each["name"]) for each in found["outputs"]]),
-        ("Steps", [_step(each) for each in found["steps"]]),
+        ("Steps", _steps(found["steps"])),
         ("Assigned to", [f"{each['project']}/{each['codeset']}" for each in found["assignments"]]),
         ("Lately", [f"{ago(each['time'])}: {each['reason']}" for each in found["decisions"]]),
     ):
@@ -141,13 +141,18 @@ def _described(port: dict[str, Any], shown: str) -> str:
     return f"{shown}  {port['description'].strip()}".rstrip()
 
 
-def _step(step: dict[str, Any]) -> str:
+def _steps(steps: list[dict[str, Any]]) -> list[str]:
+    width = max((len(each["name"]) for each in steps), default=0)
+    return [_step(each, width) for each in steps]
+
+
+def _step(step: dict[str, Any], width: int) -> str:
     what = next(
         f"{key} {step[key].strip().splitlines()[0]}"
         for key in ("uses", "call", "run", "image", "name")
         if step[key]
     )
-    return f"{step['name']}  {what}"
+    return f"{step['name'].ljust(width)}  {what}{'  for each' if step['foreach'] else ''}"
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 from volant.cli.client import Client, named
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
-from volant.cli.text import ago, duration, took
+from volant.cli.text import ago, duration, took, word
 from volant.cli.watch import told_end, verdict, watch
 from volant.cli.workflow_names import (
     CodesetName,
@@ -149,15 +149,17 @@ def _render_plan(out: Output, found: dict[str, Any]) -> None:
 
 
 def _input(value: Any) -> str:
-    if isinstance(value, dict):
+    if _is_codeset(value):
         return "{project}/{name}@{version:.12}".format(**value)
-    return str(value)
+    return word(value)
+
+
+def _is_codeset(value: Any) -> bool:
+    return isinstance(value, dict) and {"project", "name", "version"} <= value.keys()
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{value.get('project')}/{value.get('name')}"
-    text = str(value)
+    text = f"{value['project']}/{value['name']}" if _is_codeset(value) else word(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
 

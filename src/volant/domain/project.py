@@ -7,6 +7,8 @@ from datetime import datetime
 
 from volant.domain.principal import Role
 
+DEFAULT_PROJECT = "default"  # where what names no project is; it needs no row of its own
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -56,13 +56,14 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Search:
     """One page of a search: `limit` rows after `offset`, of those whose lifecycle is one
-    of `lifecycles` (where the noun has one)."""
+    of `lifecycles` and whose project is `project` (where the noun has one; None: any)."""
 
     where: tuple[Comparison, ...] = ()
     order: tuple[Order, ...] = ()
     limit: int = 1000
     offset: int = 0
     lifecycles: tuple[str, ...] = ("active",)
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ RECIPES: Mapping[str, Mapping[str, Option]] = {
         "max_length": Option("integer", 256, low=4, high=1_000_000),
         "checkpoint_s": Option("number", 60.0, low=0.0, high=86_400.0),
         "precision": Option("text", "auto", choices=("auto", "float32", "bfloat16", "float16")),
+        "serve": Option("text", "auto", choices=("auto", "pipeline")),
     },
 }
 TASKS: Mapping[str, str] = {"text-classification": "classification"}

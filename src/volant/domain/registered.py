@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from volant.domain.project import DEFAULT_PROJECT
+
 
 class OldStage(StrEnum):
     """MLflow's stages before aliases; old clients still ask for them. They are labels:
@@ -20,7 +22,7 @@ class OldStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """`aliases` point at version numbers."""
+    """`aliases` point at version numbers. A name is one model's in all projects."""
 
     name: str
     created_at: datetime
@@ -28,6 +30,7 @@ class RegisteredModel:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     aliases: Mapping[str, int] = field(default_factory=dict[str, int])
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, slots=True)

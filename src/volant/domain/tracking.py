@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from volant.domain.project import DEFAULT_PROJECT
+
 DEFAULT_EXPERIMENT = "0"  # where a run goes when nobody named an experiment
+WORKSPACES = "workspaces"  # the folder of artifacts that has one folder a project
+DEFAULT_NAME = "Default"  # of the experiment that this is in each project
 
 
 class TrackingStatus(StrEnum):
@@ -23,6 +27,15 @@ class Lifecycle(StrEnum):
     DELETED = "deleted"
 
 
+class Noun(StrEnum):
+    """What is of a project, by its id; a registered model's is its name."""
+
+    EXPERIMENT = "experiment"
+    RUN = "run"
+    LOGGED_MODEL = "logged model"
+    MODEL = "registered model"
+
+
 class LoggedModelStatus(StrEnum):
     PENDING = "LOGGED_MODEL_PENDING"
     READY = "LOGGED_MODEL_READY"
@@ -31,6 +44,8 @@ class LoggedModelStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
+    """Its name is its own within its project, which never changes."""
+
     id: str
     name: str
     created_at: datetime
@@ -38,6 +53,7 @@ class Experiment:
     artifact_location: str = ""
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,9 @@ class Subject:
         return self.prefix if name == "." else f"{self.prefix}/{name}"
 
 
-def describe(subject: Subject, unpickled: Callable[[bytes, str], Any]) -> Draft:
+def describe(
+    subject: Subject, unpickled: Callable[[bytes, str], Any], taken: Callable[..., Any]
+) -> Draft:
     """Raises `InvalidInput` when something is missing that only its maker knows, and what
     the library raises on files that it can't read."""
     formats: dict[str, Callable[[Subject], Draft]] = {
@@ -51,6 +53,7 @@ def describe(subject: Subject, unpickled: Callable[[bytes, str], Any]) -> Draft:
         "xgboost": _xgboost,
         "torch": _torch,
         "transformers": _transformers,
+        "tensorflow": lambda s: _tensorflow(s, taken),
         "mlflow": _asked,
         "code": _asked,
     }
@@ -357,6 +360,24 @@ def _transformers(subject: Subject) -> Draft:
         str(task),
         tensors=tuple(TensorSpec(name, "BYTES", (-1,)) for name in names),
         runtime=runtime,
+        discover=True,
+    )
+
+
+def _tensorflow(subject: Subject, taken: Callable[..., Any]) -> Draft:
+    """By the model's own names and shapes. MLflow's signatures name neither."""
+    key = str(subject.found["facts"].get("signature_key") or "")
+    own = tuple(TensorSpec(*one) for one in taken(subject.path, key))
+    told = {one.name: one for one in subject.declared.tensors}
+    if set(told) == {one.name for one in own}:  # shapes of fewer open sizes, perhaps
+        own = tuple(told[one.name] for one in own)
+    return Draft(
+        "tensorflow",
+        subject.packaged,
+        subject.declared.task or "tensors",
+        tensors=own,
+        classes=subject.declared.classes,
+        runtime={"signature_key": key} if key else {},
         discover=True,
     )
 

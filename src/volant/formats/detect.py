@@ -11,7 +11,7 @@ from typing import Any
 
 from volant.bounded_yaml import read_yaml
 from volant.errors import InvalidInput
-from volant.formats.pickles import is_torchscript
+from volant.formats.pickles import WEIGHTS, is_torchscript
 
 _BESIDE = frozenset(
     {
@@ -30,6 +30,7 @@ _PIPELINES = {
 PIPELINES = ("text-classification", "token-classification", "question-answering", "fill-mask",
              "text-generation", "text2text-generation", "summarization", "translation",
              "feature-extraction")  # fmt: skip
+_GRAPH = "saved_model.pb"
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model",
                "sentencepiece.bpe.model")  # fmt: skip
 
@@ -54,6 +55,8 @@ def detect(folder: Path) -> Found:
         return found
     if (folder / "model.py").is_file():
         return _code(folder)
+    if (folder / _GRAPH).is_file():
+        return Found("tensorflow", "tensorflow", ".", "a SavedModel")
     files = [p for p in sorted(folder.iterdir()) if p.name.lower() not in _BESIDE]
     known = [p for p in files if p.is_file() and p.suffix.lower() in _FILES]
     graphs = [p for p in known if p.suffix.lower() == ".onnx"]
@@ -75,6 +78,7 @@ def detect(folder: Path) -> Found:
 
 _KNOWN = (
     "Give an .onnx file, an MLflow or Hugging Face folder, a PyTorch .pt2 or scripted .pt, a "
+    "Keras .keras or .h5, a SavedModel's folder, a "
     "LightGBM .txt, an XGBoost .json or .ubj, a scikit-learn .pkl or .joblib, or a folder with "
     "model.py."
 )
@@ -128,11 +132,22 @@ def _torch(path: Path, name: str) -> Found:
     )
 
 
+def _keras(path: Path, name: str) -> Found:
+    if path.name == WEIGHTS:
+        raise _broken(path, "has the name that transformers gives to weights")
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head != (b"PK\x03\x04" if path.suffix.lower() == ".keras" else b"\x89HDF"):
+        raise _broken(path, "isn't a model that Keras's save wrote")
+    return Found("tensorflow", "tensorflow", name, "a Keras model")
+
+
 _FILES: dict[str, Callable[[Path, str], Found]] = {
     ".onnx": _onnx,
     ".pkl": _sklearn, ".pickle": _sklearn, ".joblib": _sklearn,
     ".txt": _lightgbm, ".lgb": _lightgbm,
     ".json": _xgboost, ".ubj": _xgboost, ".xgb": _xgboost,
+    ".keras": _keras, ".h5": _keras, ".hdf5": _keras,
     ".pt2": _torch, ".pt": _torch, ".pts": _torch, ".pth": _torch,
 }  # fmt: skip
 
@@ -209,12 +224,33 @@ def _mlflow_transformers(folder: Path, flavor: Mapping[str, Any]) -> Found | Non
     return Found("transformers", "transformers", ".", "", facts)
 
 
+def _mlflow_tensorflow(folder: Path, flavor: Mapping[str, Any]) -> Found | None:
+    """A SavedModel or a Keras file, as each of MLflow's releases lays it down. Those with
+    classes of their own, and of Keras on another library, are MLflow's to open."""
+    data = folder / str(flavor.get("data") or "data")
+    other = flavor.get("keras_backend", "tensorflow") != "tensorflow"
+    if other or flavor.get("code") or any(data.glob("custom_objects*")):
+        return None
+    named = flavor.get("saved_model_dir")
+    places = [data / f"model{ending}" for ending in (".keras", "", ".h5")]
+    for path in [folder / str(named)] if named else places:
+        inside = path.resolve().is_relative_to(folder.resolve()) and path.resolve() != folder
+        if not inside or not (path.is_file() or (path / _GRAPH).is_file()):
+            continue
+        key = flavor.get("signature_def_key")
+        facts = {"signature_key": str(key)} if key and path.is_dir() else {}
+        return Found("tensorflow", "tensorflow", path.relative_to(folder).as_posix(), "", facts)
+    return None
+
+
 _FLAVORS: dict[str, Callable[[Path, Mapping[str, Any]], Found | None]] = {
     "onnx": _flavor("data", "onnx"),
     "lightgbm": _flavor("data", "lightgbm"),
     "xgboost": _flavor("data", "xgboost"),
     "sklearn": _flavor("pickled_model", "sklearn"),
     "transformers": _mlflow_transformers,
+    "tensorflow": _mlflow_tensorflow,
+    "keras": _mlflow_tensorflow,
 }
 
 

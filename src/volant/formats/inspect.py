@@ -18,6 +18,7 @@ from volant.formats.requirements import (
     environment_key,
     requirements_of,
     unmet,
+    without_mlflow,
 )
 from volant.formats.unpack import copied, plain_copy, unpack
 
@@ -26,6 +27,7 @@ ENVIRONMENTS = ("auto", "own", "volant")
 MODULES = {
     "torch": ("torch",),
     "transformers": ("torch", "transformers"),
+    "onnx-text": ("tokenizers",),
     "xgboost": ("xgboost",),
     "mlflow": ("pandas", "mlflow"),
 }
@@ -77,6 +79,8 @@ def _environment(folder: Path, found: Found, wanted: str) -> dict[str, Any]:
     if wanted not in ENVIRONMENTS:
         raise InvalidInput(f"env {wanted!r} isn't known.", f"Use {', '.join(ENVIRONMENTS)}.")
     lines = requirements_of(folder)
+    if found.kind == "tensorflow":  # no extra of Volant's has it
+        lines = without_mlflow(lines) if lines is not None else RUNTIME[found.kind]
     reasons = unmet(lines, found.kind) if lines is not None else []
     if wanted == "volant" or (wanted == "auto" and not reasons):
         for module in MODULES.get(found.kind, ()):

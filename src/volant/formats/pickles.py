@@ -1,5 +1,5 @@
-"""Which files of a model are pickles. Nothing is unpickled here: loading one runs
-whatever code its maker put in."""
+"""Which files of a model are pickles, or other programs. Nothing is loaded here: loading one
+runs whatever its maker put in."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+# TensorFlow's graphs may read and write files, and old releases of Keras run Python that
+# is in an .h5: https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md
+_PROGRAMS = ("saved_model.pb", "saved_model.pbtxt", ".h5", ".hdf5")
+WEIGHTS = "tf_model.h5"  # transformers' name for weights, which nothing here opens
 _ENDINGS = (".pkl", ".pickle", ".pck", ".joblib", ".dill", ".cloudpickle", ".pth", ".ckpt")
 # The first opcode after a protocol's mark: what pickles begin with in practice.
 _OPENERS = frozenset(b"\x95}](c\x8cXKNJM\x8a\x8bG)\x88\x89BCU\x8e\x8f")
 
 
 def pickles_in(folder: Path, served_safely: str | None = None) -> dict[str, str]:
-    """SHA-256 by relative path of every pickle in `folder`. `served_safely` names a file
+    """SHA-256 by relative path of every pickle in `folder`, and of TensorFlow's programs.
+    `served_safely` names a file
     whose runtime reads its pickled parts as data alone (TorchScript, `torch.export`)."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            if name != served_safely and is_pickle(path):
+            if name != served_safely and (_is_program(path.name) or is_pickle(path)):
                 with path.open("rb") as file:
                     found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
+
+
+def _is_program(name: str) -> bool:
+    return name.lower().endswith(_PROGRAMS) and name != WEIGHTS
 
 
 def is_pickle(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,7 +33,8 @@ CONVERTIBLE = frozenset({"sklearn", "lightgbm", "xgboost"})
 PROFILES = {
     "onnx": "serve", "native": "serve-sklearn", "lightgbm": "serve-lightgbm",
     "xgboost": "serve-xgboost", "mlflow": "serve-mlflow", "torch": "serve-torch",
-    "transformers": "serve-hf", "code": "serve-code",
+    "transformers": "serve-hf", "onnx-text": "serve-text", "code": "serve-code",
+    "tensorflow": "serve-tensorflow",
 }  # fmt: skip
 
 EXAMPLE_FILE = "input_example.json"
@@ -50,12 +51,15 @@ class Tools:
     convert: (format, model, fields, rows by column) → {model: bytes | None, inputs,
         outputs, max_abs_diff, reason}.
     unpickled: (content, file name) → what a pickle holds; runs code.
+    taken: (SavedModel's folder or Keras file, its signature's key or "") → its inputs as
+        (name, datatype, shape).
     """
 
     load: Callable[[Path, Files], Any]
     discover: Callable[[Path, Files, list[dict[str, Any]]], list[dict[str, Any]]]
     convert: Callable[..., Mapping[str, Any]]
     unpickled: Callable[[bytes, str], Any]
+    taken: Callable[[Path, str], Sequence[tuple[str, str, tuple[int, ...]]]]
 
 
 def profile_of(kind: str, environment: Mapping[str, Any]) -> str:
@@ -88,7 +92,7 @@ def prove(inputs: Mapping[str, Any], workdir: Path, tools: Tools) -> dict[str, A
     example, declared = _told(inputs)
     subject = Subject(Path(inputs["source"]), inputs, declared, example)
     try:
-        draft = describe(subject, tools.unpickled)
+        draft = describe(subject, tools.unpickled, tools.taken)
         draft, told = _converted(inputs, draft, example, tools, folder)
         subject.folder.rename(folder / "model")
         draft, example = _written(folder, draft, example, tools)

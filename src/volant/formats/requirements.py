@@ -18,12 +18,14 @@ REPLICA = ("numpy", "orjson", "httptools", "uvloop", "h2", "protobuf", "structlo
 # What a runtime imports, where the model's own list doesn't name it.
 RUNTIME: dict[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),
+    "onnx-text": ("onnxruntime", "tokenizers"),
     "native": ("scikit-learn",),
     "lightgbm": ("lightgbm",),
     "xgboost": ("xgboost",),
     "mlflow": ("mlflow", "pandas"),
     "torch": ("torch",),
     "transformers": ("transformers", "torch"),
+    "tensorflow": ("tensorflow",),
     "code": (),
 }
 _LINE = re.compile(
@@ -129,6 +131,11 @@ def _installed(name: str) -> str | None:
         return (
             version("mlflow-skinny") if name == "mlflow" and _installed("mlflow-skinny") else None
         )
+
+
+def without_mlflow(lines: Sequence[str]) -> tuple[str, ...]:
+    """Less what only MLflow's own loader needs."""
+    return tuple(line for line in lines if name_of(line) not in _MLFLOW)
 
 
 def complete(lines: Sequence[str], kind: str) -> tuple[str, ...]:

@@ -20,12 +20,14 @@ from volant.oci.base import PLATFORMS, Base
 _SERVER = ("httptools", "hpack", "numpy", "orjson", "protobuf", "uvloop")
 _RUNTIME: Mapping[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),
+    "onnx-text": ("onnxruntime", "tokenizers"),
     "native": ("lightgbm", "scikit-learn"),
     "lightgbm": ("lightgbm",),
     "xgboost": ("xgboost",),
     "mlflow": ("mlflow-skinny", "pandas"),
     "torch": ("torch",),
     "transformers": ("transformers", "torch"),
+    "tensorflow": ("tensorflow",),
     "code": (),
 }
 _PICKLED = ("native", "mlflow")  # what may hold Python's own byte code

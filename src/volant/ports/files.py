@@ -20,7 +20,9 @@ class FileEntry:
 class Draft(Protocol):
     """A file on its way: nobody sees it before `keep`, and `drop` removes it."""
 
-    def add(self, chunk: bytes) -> None: ...
+    def add(self, *chunks: bytes) -> None:
+        """Write these, one after the other."""
+        ...
 
     def keep(self, path: str) -> None:
         """Let it appear at `path`, in place of what is there. Raises `InvalidInput` for

@@ -38,12 +38,19 @@ class ProjectRecords(Protocol):
         """Of a member; None for anybody else, and in a project that isn't there."""
         ...
 
-    def holds(self, name: str) -> Sequence[str]:
-        """What is in it, as `codeset NAME` and `application NAME`."""
+    def standing(self, name: str, principal: str) -> tuple[bool, Role | None]:
+        """Whether the project is there, and the role of a member as `role` tells it."""
         ...
 
-    def delete(self, name: str, event: Event) -> None:
-        """Raises `Conflict` while anything is in it."""
+    def holds(self, name: str) -> Sequence[str]:
+        """What is in it, as `codeset NAME`, `application NAME`, `experiment NAME`, `model
+        NAME`. What the default project has by itself, without a row, isn't told."""
+        ...
+
+    def delete(self, name: str, event: Event, *, tracked: bool = False) -> None:
+        """Raises `Conflict` while anything is in it, but for experiments where `tracked`:
+        these go with their runs and logged models, and the event's data gets `experiments`,
+        their ids."""
         ...
 
 

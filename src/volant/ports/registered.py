@@ -13,7 +13,8 @@ from volant.domain.registered import OldStage, RegisteredModel, RegisteredVersio
 
 class RegisteredModels(Protocol):
     def create(self, model: RegisteredModel) -> RegisteredModel:
-        """Raises `Conflict` when there is one of that name."""
+        """Raises `Conflict` when there is one of that name, in whatever project, and
+        `NotFound` when its project isn't there."""
         ...
 
     def get(self, name: str) -> RegisteredModel: ...

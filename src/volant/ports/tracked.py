@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from volant.domain.project import DEFAULT_PROJECT
 from volant.domain.query import Search
 from volant.domain.tracking import (
     DatasetInput,
@@ -16,6 +17,7 @@ from volant.domain.tracking import (
     LoggedModelStatus,
     Metric,
     ModelLink,
+    Noun,
     TrackedRun,
     TrackingStatus,
 )
@@ -28,16 +30,18 @@ class ExperimentRecords(Protocol):
         *,
         artifact_location: str = "",
         tags: Mapping[str, str] | None = None,
+        project: str = DEFAULT_PROJECT,
         exist_ok: bool = False,
     ) -> Experiment:
-        """Raises `Conflict` when the name is taken, unless `exist_ok`."""
+        """Raises `Conflict` when the name is taken in the project, unless `exist_ok`;
+        `NotFound` for a project that isn't there."""
         ...
 
     def get(self, experiment_id: str) -> Experiment:
         """Deleted ones too. Raises `NotFound`."""
         ...
 
-    def by_name(self, name: str) -> Experiment: ...
+    def by_name(self, name: str, project: str = DEFAULT_PROJECT) -> Experiment: ...
 
     def change(
         self,
@@ -54,6 +58,12 @@ class ExperimentRecords(Protocol):
 
     def search(self, search: Search) -> tuple[Sequence[Experiment], bool]:
         """A page, and whether there are more after it."""
+        ...
+
+
+class OwnerRecords(Protocol):
+    def projects(self, noun: Noun, ids: Iterable[str]) -> Mapping[str, str]:
+        """The project of each; what isn't there is left out."""
         ...
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from volant.domain.event import PROJECT_CHANGED, PROJECT_CREATED, PROJECT_DELETED, Event
 from volant.domain.principal import Principal, Role
 from volant.domain.project import Member, Project
-from volant.errors import Conflict, InvalidInput
+from volant.errors import Conflict, InvalidInput, NotFound
 from volant.ports.clock import Clock, Ids
 from volant.ports.projects import ProjectRecords
 
@@ -59,7 +59,8 @@ class ProjectDesk:
         return self._records.list()
 
     def holds(self, name: str) -> Sequence[str]:
-        """What is in it, as `codeset NAME` and `application NAME`."""
+        """What is in it, as `codeset NAME`, `application NAME`, `experiment NAME`, `model
+        NAME`."""
         return self._records.holds(name)
 
     def describe(self, name: str, description: str, *, by: str | None = None) -> Project:
@@ -88,19 +89,30 @@ class ProjectDesk:
         self._records.remove_member(name, principal, event)
         return self._records.get(name)
 
-    def delete(self, name: str, *, by: str | None = None) -> None:
-        """Raises `Conflict` while codesets or applications are in it."""
-        self._records.delete(name, self._event(PROJECT_DELETED, name, by=by))
+    def delete(self, name: str, *, by: str | None = None, tracked: bool = False) -> None:
+        """Raises `Conflict` while anything is in it. With `tracked` its experiments, with
+        their runs and logged models, go with it; whoever hears of it removes their files."""
+        self._records.delete(name, self._event(PROJECT_DELETED, name, by=by), tracked=tracked)
 
     def within(self, project: str, principal: Principal) -> Principal:
         """The principal with the rights it has in a project: those of its token, or of its
         membership where these are less. An admin has them all, everywhere."""
         if principal.role is Role.ADMIN:
             return principal
-        role = self._records.role(project, principal.name)
-        if role is None or role >= principal.role:
-            return principal
-        return Principal(principal.name, role)
+        return _bounded(principal, self._records.role(project, principal.name))
+
+    def enter(self, project: str, principal: Principal) -> Principal:
+        """As `within`, in a project that must be there. Raises `NotFound`."""
+        if _NAME.fullmatch(project) is None:
+            raise NotFound(
+                f"There is no project {project[:80]!r}.",
+                "`volant project list` shows the projects.",
+            )
+        there, role = self._records.standing(project, principal.name)
+        if not there:  # `get` raises, with the nearest name, unless it came just now
+            members = self._records.get(project).members
+            role = next((each.role for each in members if each.principal == principal.name), None)
+        return principal if principal.role is Role.ADMIN else _bounded(principal, role)
 
     def _new(self, name: str, description: str) -> Project:
         if _NAME.fullmatch(name) is None:
@@ -122,6 +134,12 @@ class ProjectDesk:
             time=self._clock.now(),
             data={"project": name, **data},
         )
+
+
+def _bounded(principal: Principal, role: Role | None) -> Principal:
+    if role is None or role >= principal.role:
+        return principal
+    return Principal(principal.name, role)
 
 
 def _check_description(text: str) -> None:

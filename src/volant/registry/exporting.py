@@ -61,7 +61,7 @@ class ExportDesk:
         kind = version.runtime.get("kind")
         file = str(version.runtime.get("file") or "")
         pickles = self._pickles(folder, file if kind == "torch" else None)
-        if kind in ("native", "mlflow", "code") and pickles:
+        if kind in ("native", "mlflow", "tensorflow", "code") and pickles:
             raise Conflict(
                 f"{version.model} version {version.version} is served by its own library and "
                 f"needs {', '.join(list(pickles)[:3])}.",

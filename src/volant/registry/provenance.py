@@ -16,6 +16,7 @@ EXPORTED = "export-"
 BY_MLFLOW = "mlflow-"
 OUTSIDE = (IMPORTED, EXPORTED, BY_MLFLOW)
 _PAGE = 200
+_TENSORFLOWS = ("saved_model.pb", "saved_model.pbtxt", ".h5", ".hdf5")
 
 
 def admit(
@@ -32,6 +33,15 @@ def admit(
     if trusted_by is not None:
         return {"by": trusted_by, "files": foreign}
     names = ", ".join(list(foreign)[:5])
+    if all(name.lower().endswith(_TENSORFLOWS) for name in foreign):
+        raise InvalidInput(
+            f"{names} is a program for TensorFlow that this platform didn't make: it may read and"
+            " write files, or hold Python.",
+            "Save the model as Keras's own .keras file, or train it through Volant. An admin who"
+            f" knows where it comes from may {flag}.",
+            code="model.pickle",
+            details={"pickles": foreign},
+        )
     raise InvalidInput(
         f"{names} {'is a pickle' if len(foreign) == 1 else 'are pickles'} that this platform "
         "didn't make: loading one runs whatever code is in it.",

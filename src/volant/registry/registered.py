@@ -10,6 +10,7 @@ from pathlib import Path
 
 from volant.domain.event import MODEL_DELETED, MODEL_REGISTERED, Event
 from volant.domain.model import Lineage, ModelVersion, Stage
+from volant.domain.project import DEFAULT_PROJECT
 from volant.domain.query import Search, Vocabulary, parse_filter, parse_order
 from volant.domain.registered import OldStage, RegisteredModel, RegisteredVersion
 from volant.errors import Conflict, InvalidInput, NotFound
@@ -82,12 +83,18 @@ class RegisteredDesk:
     # models
 
     def create(
-        self, name: str, description: str = "", tags: Mapping[str, str] | None = None
+        self,
+        name: str,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        *,
+        project: str = DEFAULT_PROJECT,
     ) -> RegisteredModel:
-        """Raises `Conflict` when there is one of that name."""
+        """Raises `Conflict` when there is one of that name, in whatever project."""
         now = self._clock.now()
+        own = _tags(tags or {})
         return self._models.create(
-            RegisteredModel(_name(name), now, now, description, _tags(tags or {}))
+            RegisteredModel(_name(name), now, now, description, own, project=project)
         )
 
     def get(self, name: str) -> RegisteredModel:
@@ -124,11 +131,18 @@ class RegisteredDesk:
         self._models.change(name, aliases={alias: None})
 
     def search(
-        self, filter_string: str | None, order_by: Sequence[str], limit: int, offset: int
+        self,
+        filter_string: str | None,
+        order_by: Sequence[str],
+        limit: int,
+        offset: int,
+        *,
+        project: str | None = None,
     ) -> tuple[Sequence[RegisteredModel], bool]:
+        """A page, of one project or of all, and whether there are more."""
         where = parse_filter(filter_string, _MODELS)
         order = parse_order(list(order_by), _MODELS)
-        return self._models.search(Search(where, order, limit, offset))
+        return self._models.search(Search(where, order, limit, offset, project=project))
 
     # versions
 
@@ -267,11 +281,18 @@ class RegisteredDesk:
         self._versions.change(name, version, without=key)
 
     def search_versions(
-        self, filter_string: str | None, order_by: Sequence[str], limit: int, offset: int
+        self,
+        filter_string: str | None,
+        order_by: Sequence[str],
+        limit: int,
+        offset: int,
+        *,
+        project: str | None = None,
     ) -> tuple[Sequence[RegisteredVersion], bool]:
+        """A page, of one project or of all, and whether there are more."""
         where = parse_filter(filter_string, _VERSIONS)
         order = parse_order(list(order_by), _VERSIONS)
-        return self._versions.search(Search(where, order, limit, offset))
+        return self._versions.search(Search(where, order, limit, offset, project=project))
 
     def latest(self, name: str, stages: Sequence[str] = ()) -> Sequence[RegisteredVersion]:
         """The newest version of each old stage, or of those that are asked for."""

@@ -22,7 +22,13 @@ OIP_TYPE = {
     "string": "BYTES",
     "timestamp": "BYTES",
 }
-_PLATFORMS = {"native": "scikit-learn", "onnx": "onnxruntime", "torch": "pytorch", "code": "python"}
+_PLATFORMS = {
+    "native": "scikit-learn",
+    "onnx": "onnxruntime",
+    "onnx-text": "onnxruntime",
+    "torch": "pytorch",
+    "code": "python",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,14 @@ EXAMPLE_FILE = "input_example.json"
 # kind → the module of `volant.serving.runtimes` that has its `open_model`
 _RUNTIMES = {
     "onnx": "onnx",
+    "onnx-text": "onnx_text",
     "native": "sklearn",
     "lightgbm": "lightgbm",
     "xgboost": "xgboost",
     "mlflow": "mlflow",
     "torch": "torch",
     "transformers": "transformers",
+    "tensorflow": "tensorflow",
     "code": "code",
 }
 

@@ -21,17 +21,19 @@ def tensor_feeds(given: Sequence[Given], model: Description) -> tuple[int, tuple
     """Rows (1 where the model isn't batchable) and feeds. Raises `Refusal` (400)."""
     known = {tensor.name: tensor for tensor in model.inputs}
     feeds: dict[str, Array] = {}
+    # Keras makes up the names of inputs, other ones with each release.
+    only = model.inputs[0] if model.kind == "tensorflow" and len(model.inputs) == 1 else None
     for one in given:
-        wanted = known.get(one.name)
+        wanted = known.get(one.name) or only
         if wanted is None:
             raise Refusal(
                 400,
                 f"Tensor {shown(one.name)}: expected one of the inputs "
                 f"{', '.join(known)}.{nearest(one.name, known)}",
             )
-        if one.name in feeds:
+        if wanted.name in feeds:
             raise Refusal(400, f"Tensor {shown(one.name)}: expected once, got twice.")
-        feeds[one.name] = _feed(one, wanted)
+        feeds[wanted.name] = _feed(one, wanted)
     missing = [name for name in known if name not in feeds]
     if missing:
         raise Refusal(

@@ -12,14 +12,55 @@ from typing import Any
 
 from volant.domain.contract import ColumnRule
 from volant.domain.model import Field, Signature
+from volant.domain.statistics import ColumnStatistics, NumberStatistics, TrainingStatistics, moment
 
 _CHOICES = 30  # different texts that still make a list to choose from
 _SUGGESTIONS = 100
 _MOST_FEATURES = 200
 _ROUNDING = 1e-9  # of a step: 1.2 / 0.05 is 23.999…
 _NUMERIC = frozenset({"number", "integer"})
+_NARROW = 1e-12  # of the values: a range that has no room for steps
+_LEAST_SPAN, _FARTHEST = 1e-200, 8e307  # so that a step, and a span, are float64s
 
 Control = dict[str, Any]
+
+
+def trained_controls(signature: Signature, statistics: TrainingStatistics) -> list[Control]:
+    """As `controls`, from the statistics of all rows that the model was trained on."""
+    known = {column.name: column for column in statistics.columns}
+    return [_trained(field, known.get(field.name)) for field in _fields(signature)]
+
+
+def _trained(field: Field, column: ColumnStatistics | None) -> Control:
+    control = _control(field, column.count if column else 0)
+    numbers = column.numbers if column else None
+    values = column.values if column else ()
+    if field.type in _NUMERIC:
+        return control | (_slider(field) if numbers is None else _range(field, numbers))
+    if field.type == "boolean":
+        return control | {"value": bool(values[0].value) if values else False}
+    if numbers is not None:
+        return control | _moments(numbers)
+    texts = [str(one.value) for one in values]
+    usual = texts[0] if texts else ""
+    if column is not None and column.listed:
+        return control | {"values": sorted(texts), "value": usual}
+    return control | {"suggestions": texts, "value": usual}
+
+
+def _range(field: Field, numbers: NumberStatistics) -> Control:
+    return _slider(field, numbers.min, numbers.max, numbers.quantiles["p50"])
+
+
+def _moments(numbers: NumberStatistics) -> Control:
+    """A timestamp is written; its quantiles are suggested."""
+    told = {share: moment(value) or "" for share, value in numbers.quantiles.items()}
+    suggested = sorted({text for text in told.values() if text})
+    return {"suggestions": suggested, "value": told["p50"]}
+
+
+def _control(field: Field, seen: int) -> Control:
+    return {"name": field.name, "type": field.type, "nullable": field.nullable, "seen": seen}
 
 
 def controls(
@@ -28,7 +69,8 @@ def controls(
     names: Sequence[str],
     rows: Sequence[Sequence[Any]],
 ) -> list[Control]:
-    """One control for each column that the model takes, in its order.
+    """One control for each column that the model takes, in its order, where nobody recorded
+    statistics when it was trained.
 
     Args:
         signature: What the model takes.
@@ -46,12 +88,7 @@ def controls(
     for field in _fields(signature):
         place = places.get(field.name)
         seen = [] if place is None else [row[place] for row in rows if row[place] is not None]
-        control: Control = {
-            "name": field.name,
-            "type": field.type,
-            "nullable": field.nullable,
-            "seen": len(seen),
-        }
+        control = _control(field, len(seen))
         rule = rules.get(field.name)
         if field.type in _NUMERIC:
             control |= _number(field, rule, [v for v in seen if is_finite(v)])
@@ -83,7 +120,6 @@ def is_finite(value: Any) -> bool:
 
 
 def _number(field: Field, rule: ColumnRule | None, seen: Sequence[float]) -> Control:
-    whole = field.type == "integer"
     low = min(seen) if seen else rule.min if rule else None
     high = max(seen) if seen else rule.max if rule else None
     if low is None and high is None:
@@ -91,12 +127,24 @@ def _number(field: Field, rule: ColumnRule | None, seen: Sequence[float]) -> Con
     elif low is None or high is None:
         edge = low if low is not None else float(high or 0)
         low, high = (edge, edge + 10.0) if high is None else (edge - 10.0, edge)
-    if low == high:
-        low, high = low - 1, high + 1
+    return _slider(field, low, high, sorted(seen)[len(seen) // 2] if seen else None)
+
+
+def _slider(
+    field: Field, low: float = 0.0, high: float = 10.0, middle: float | None = None
+) -> Control:
+    """From `low` to `high`, beginning at `middle`."""
+    whole = field.type == "integer"
+    low, high = (max(-_FARTHEST, min(edge, _FARTHEST)) for edge in (low, high))
+    size = max(abs(low), abs(high))
+    if high - low <= max(_NARROW * size, 0.5 if whole else _LEAST_SPAN):
+        room = max(1.0, size / 1000)
+        low, high = low - room, high + room
     step = _step(high - low, whole=whole)
     low = math.floor(low / step + _ROUNDING) * step
     high = math.ceil(high / step - _ROUNDING) * step
-    middle = sorted(seen)[len(seen) // 2] if seen else (low + high) / 2
+    if middle is None:
+        middle = (low + high) / 2
     return {
         "min": _tidy(low, step, whole=whole),
         "max": _tidy(high, step, whole=whole),

@@ -20,7 +20,7 @@ class SqlAudit:
 
     def append(self, entry: AuditEntry) -> None:
         with self._database.write() as work:
-            work.execute(sa.insert(audit).values(values(audit, entry)))
+            work.insert(audit, values(audit, entry))
 
     def page(
         self, limit: int, before: str | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from volant.domain.project import DEFAULT_PROJECT
 from volant.store.types import Member, Sequence64, Stored, Utc
 
 metadata = sa.MetaData(
@@ -30,6 +31,12 @@ def text(name: str, *args: Any, **options: Any) -> sa.Column[str]:
     return sa.Column(name, sa.Text, *args, nullable=options.pop("nullable", False), **options)
 
 
+def project() -> sa.Column[str]:
+    """Of which project it is. The default one has no row of its own, so nothing points at it:
+    whoever inserts looks whether it is there, and its deletion looks whether anything is in it."""
+    return text("project", server_default=sa.text(f"'{DEFAULT_PROJECT}'"))
+
+
 def maybe(name: str) -> sa.Column[str]:
     return sa.Column(name, sa.Text)
 
@@ -42,8 +49,10 @@ def time(name: str, *, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, Utc, nullable=nullable)
 
 
-def json(name: str, kind: Any = JSON_OBJECT, *, nullable: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, Stored(kind), nullable=nullable)
+def json(
+    name: str, kind: Any = JSON_OBJECT, *, nullable: bool = False, ordered: bool = False
+) -> sa.Column[Any]:
+    return sa.Column(name, Stored(kind, ordered=ordered), nullable=nullable)
 
 
 def member(name: str, kind: Any) -> sa.Column[Any]:

@@ -12,8 +12,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from volant.domain.event import Event
 from volant.errors import InvalidInput, MissingExtra, Unavailable
 from volant.store.errors import BUSY_TIMEOUT_S, busy, translate
+from volant.store.prepared import Prepared, insert_for
 
 _WRITE = "volant_write"
 
@@ -131,7 +133,11 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get(_WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+    except sqlite3.Error as error:
+        raise translate(error, connection.engine.url) or error from None
 
 
 def _translator(url: URL) -> Callable[[ExceptionContext], BaseException | None]:
@@ -158,13 +164,45 @@ class Write:
 
     def insert_new(self, table: sa.Table, values: dict[str, Any]) -> bool:
         """Insert a row unless it would break a unique constraint; whether it did."""
-        if self.connection.dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert
-        statement = insert(table).values(**values).on_conflict_do_nothing()
-        # An INSERT's count is otherwise gone with its cursor.
-        return self.changed(statement.execution_options(preserve_rowcount=True))
+        return _new(table, tuple(values)).run(self.connection, [values]) > 0
+
+    def insert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        """Insert a row of plain values."""
+        _plain(table, tuple(row)).run(self.connection, [row])
+
+    def upsert(
+        self, table: sa.Table, rows: Sequence[Mapping[str, Any]], changed: Iterable[str]
+    ) -> None:
+        """Insert rows of plain values, all with the same columns; where there is one of that
+        primary key, set its columns `changed` instead."""
+        if rows:
+            _changing(table, tuple(rows[0]), tuple(changed)).run(self.connection, rows)
+
+
+@cache
+def _new(table: sa.Table, names: tuple[str, ...]) -> Prepared:
+    return Prepared(lambda dialect: _insert(table, names, dialect).on_conflict_do_nothing())
+
+
+@cache
+def _plain(table: sa.Table, names: tuple[str, ...]) -> Prepared:
+    return Prepared(lambda dialect: _insert(table, names, dialect))
+
+
+@cache
+def _changing(table: sa.Table, names: tuple[str, ...], changed: tuple[str, ...]) -> Prepared:
+    def build(dialect: str) -> Any:
+        statement = _insert(table, names, dialect)
+        return statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={name: statement.excluded[name] for name in changed},
+        )
+
+    return Prepared(build)
+
+
+def _insert(table: sa.Table, names: tuple[str, ...], dialect: str) -> Any:
+    return insert_for(dialect)(table).values({name: sa.bindparam(name) for name in names})
 
 
 class Database:

@@ -10,11 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from volant.domain.project import DEFAULT_PROJECT
 from volant.domain.query import Comparison, Order, Search
 from volant.domain.tracking import Experiment, Lifecycle
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.store.engine import Database, Write
-from volant.store.measurements import insert_of
+from volant.store.owners import artifact_root, hold_project
+from volant.store.prepared import Prepared
 from volant.store.rows import columns
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
 from volant.store.tracking_tables import experiment_tags, experiments, tracked_runs
@@ -39,6 +41,7 @@ class SqlExperiments:
         *,
         artifact_location: str = "",
         tags: Mapping[str, str] | None = None,
+        project: str = DEFAULT_PROJECT,
         exist_ok: bool = False,
     ) -> Experiment:
         # 18 digits, as MLflow's own clients expect of an experiment's id
@@ -49,14 +52,16 @@ class SqlExperiments:
             "name": name,
             "created_at": now,
             "updated_at": now,
-            "artifact_location": artifact_location or f"mlflow-artifacts:/{number}",
+            "artifact_location": artifact_location or artifact_root(project, number),
             "lifecycle": Lifecycle.ACTIVE,
+            "project": project,
         }
         with self._database.write() as work:
+            hold_project(work, project)
             if work.insert_new(experiments, row):
                 _set_tags(work, number, tags or {})
                 return _find(work.connection, experiments.c.id == number, number)
-            found = _find(work.connection, experiments.c.name == name, name)
+            found = _find(work.connection, _called(name, project), name)
         if exist_ok:
             return found
         state = "" if found.lifecycle is Lifecycle.ACTIVE else ", deleted"
@@ -69,11 +74,16 @@ class SqlExperiments:
 
     def get(self, experiment_id: str) -> Experiment:
         with self._database.read() as connection:
-            return _find(connection, experiments.c.id == experiment_id, experiment_id)
+            found = _ONE.rows(connection, experiment=experiment_id)
+            if not found:
+                raise _absent(experiment_id)
+            row = dict(zip(_NAMES, found[0], strict=True))
+            tags = dict(_ITS_TAGS.rows(connection, experiment=experiment_id))
+            return _whole(row, tags)
 
-    def by_name(self, name: str) -> Experiment:
+    def by_name(self, name: str, project: str = DEFAULT_PROJECT) -> Experiment:
         with self._database.read() as connection:
-            return _find(connection, experiments.c.name == name, name)
+            return _find(connection, _called(name, project), name)
 
     def change(
         self,
@@ -86,13 +96,13 @@ class SqlExperiments:
     ) -> Experiment:
         here = experiments.c.id == experiment_id
         with self._database.write() as work:
-            _find(work.connection, here, experiment_id)
+            project = _find(work.connection, here, experiment_id).project
             _set_tags(work, experiment_id, tags or {})
             if without is not None:
                 _remove_tag(work, experiment_id, without)
             changed: dict[str, Any] = {"updated_at": datetime.now(UTC)}
             if name is not None:
-                _check_free(work, experiment_id, name)
+                _check_free(work, experiment_id, name, project)
                 changed["name"] = name
             if lifecycle is not None:
                 changed["lifecycle"] = lifecycle
@@ -109,6 +119,8 @@ class SqlExperiments:
             experiments.c.lifecycle.in_(search.lifecycles),
             *(self._condition(comparison) for comparison in search.where),
         )
+        if search.project is not None:
+            statement = statement.where(experiments.c.project == search.project)
         orders = [*search.order, Order("attribute", "creation_time", descending=True)]
         statement = ordered(
             statement, orders, _ATTRIBUTES, {"tag": experiment_tags}, experiments.c.id
@@ -149,12 +161,29 @@ def _find(connection: sa.Connection, where: Any, asked: str) -> Experiment:
     statement = sa.select(*columns(experiments)).where(where)
     found = whole_experiments(connection, connection.execute(statement).mappings().all())
     if not found:
-        raise NotFound(
-            f"There is no experiment {asked[:500]!r}.",
-            "`mlflow.search_experiments()` lists them; create_experiment makes one.",
-            code="tracking.no_experiment",
-        )
+        raise _absent(asked)
     return found[0]
+
+
+def _absent(asked: str) -> NotFound:
+    return NotFound(
+        f"There is no experiment {asked[:500]!r}.",
+        "`mlflow.search_experiments()` lists them; create_experiment makes one.",
+        code="tracking.no_experiment",
+    )
+
+
+_NAMES = [column.name for column in columns(experiments)]
+_ONE = Prepared(
+    lambda _: sa.select(*columns(experiments)).where(experiments.c.id == sa.bindparam("experiment"))
+)
+_ITS_TAGS = Prepared(
+    lambda _: (
+        sa.select(experiment_tags.c.key, experiment_tags.c.value)
+        .where(experiment_tags.c.experiment_id == sa.bindparam("experiment"))
+        .order_by(experiment_tags.c.key)
+    )
+)
 
 
 def whole_experiments(
@@ -162,13 +191,11 @@ def whole_experiments(
 ) -> list[Experiment]:
     """Rows with their tags."""
     tags = pairs_of(connection, experiment_tags, [row["id"] for row in rows])
-    return [
-        Experiment(
-            **{**row, "updated_at": row["updated_at"] or row["created_at"]},
-            tags=tags.get(row["id"], {}),
-        )
-        for row in rows
-    ]
+    return [_whole(row, tags.get(row["id"], {})) for row in rows]
+
+
+def _whole(row: Mapping[Any, Any], tags: Mapping[str, str]) -> Experiment:
+    return Experiment(**{**row, "updated_at": row["updated_at"] or row["created_at"]}, tags=tags)
 
 
 def pairs_of(
@@ -193,13 +220,8 @@ def _pairs(table: sa.Table) -> sa.Select[Any, Any, Any]:
 def upsert_pairs(work: Write, table: sa.Table, owner: str, items: Mapping[str, str]) -> None:
     """Set keys of one owner to new values."""
     own = next(iter(table.primary_key.columns))
-    statement = insert_of(work)(table)
-    statement = statement.on_conflict_do_update(
-        index_elements=[own, table.c.key], set_={"value": statement.excluded.value}
-    )
     rows = [{own.name: owner, "key": key, "value": value} for key, value in items.items()]
-    if rows:
-        work.execute(statement, rows)
+    work.upsert(table, rows, ["value"])
 
 
 def _set_tags(work: Write, experiment_id: str, tags: Mapping[str, str]) -> None:
@@ -218,8 +240,12 @@ def _remove_tag(work: Write, experiment_id: str, key: str) -> None:
         )
 
 
-def _check_free(work: Write, experiment_id: str, name: str) -> None:
-    taken = work.execute(sa.select(experiments.c.id).where(experiments.c.name == name)).scalar()
+def _called(name: str, project: str) -> sa.ColumnElement[bool]:
+    return sa.and_(experiments.c.project == project, experiments.c.name == name)
+
+
+def _check_free(work: Write, experiment_id: str, name: str, project: str) -> None:
+    taken = work.execute(sa.select(experiments.c.id).where(_called(name, project))).scalar()
     if taken is not None and taken != experiment_id:
         raise Conflict(
             f"Experiment(name={name}) already exists.",

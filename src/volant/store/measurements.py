@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from volant.domain.tracking import Metric
 from volant.store.engine import Write
+from volant.store.prepared import Prepared, insert_for
 from volant.store.rows import several
 from volant.store.tracking_tables import latest_metrics, metrics
 
@@ -22,12 +23,21 @@ def insert_points(work: Write, run_id: str, points: Sequence[Metric]) -> None:
     same call made again."""
     if not points:
         return
-    insert = insert_of(work)
-    rows = [_row(metrics, run_id, point) for point in points]
-    for chunk in _chunks(rows):
-        work.execute(insert(metrics).on_conflict_do_nothing(), chunk)
-    newest = [_row(latest_metrics, run_id, point) for point in _latest(points)]
-    statement = insert(latest_metrics)
+    _POINTS.run(work.connection, (_row(_FIELDS, run_id, point) for point in points))
+    _MOVE_ON.run(work.connection, (_row(_LATEST, run_id, point) for point in _latest(points)))
+
+
+_FIELDS = tuple(Metric.__dataclass_fields__)
+_LATEST = tuple(name for name in _FIELDS if name in latest_metrics.c)
+
+
+def _insert(table: sa.Table, names: Sequence[str], dialect: str) -> Any:
+    row = {name: sa.bindparam(name) for name in ("run_id", *names)}
+    return insert_for(dialect)(table).values(row)
+
+
+def _move_on(dialect: str) -> Any:
+    statement = _insert(latest_metrics, _LATEST, dialect)
     new, old = statement.excluded, latest_metrics.c
     later = sa.or_(
         new.step > old.step,
@@ -43,13 +53,15 @@ def insert_points(work: Write, run_id: str, points: Sequence[Metric]) -> None:
             ),
         ),
     )
-    statement = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=[old.run_id, old.key],
         set_={name: getattr(new, name) for name in ("value", "step", "timestamp")},
         where=later,
     )
-    for chunk in _chunks(newest):
-        work.execute(statement, chunk)
+
+
+_POINTS = Prepared(lambda dialect: _insert(metrics, _FIELDS, dialect).on_conflict_do_nothing())
+_MOVE_ON = Prepared(_move_on)
 
 
 def history(
@@ -84,20 +96,13 @@ def of_models(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[
 
 def insert_of(work: Write) -> Any:
     """The dialect's `insert`, which knows ON CONFLICT."""
-    if work.connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        return sqlite_insert
-    from sqlalchemy.dialects.postgresql import insert as postgres_insert
-
-    return postgres_insert
+    return insert_for(work.connection.dialect.name)
 
 
-def _row(table: sa.Table, run_id: str, point: Metric) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        **{name: getattr(point, name) for name in Metric.__dataclass_fields__ if name in table.c},
-    }
+def _row(names: Sequence[str], run_id: str, point: Metric) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(point, name) for name in names}
+    row["run_id"] = run_id
+    return row
 
 
 def _chunks(rows: list[Any]) -> Iterable[list[Any]]:
@@ -111,6 +116,7 @@ def _latest(points: Sequence[Metric]) -> list[Metric]:
 
     latest: dict[str, Metric] = {}
     for point in points:
-        if point.key not in latest or rank(point) >= rank(latest[point.key]):
+        held = latest.get(point.key)
+        if held is None or point.step > held.step or rank(point) >= rank(held):
             latest[point.key] = point
     return list(latest.values())

@@ -13,6 +13,7 @@ from volant.errors import Conflict, InvalidInput
 from volant.store.engine import Database, Write
 from volant.store.events import emit
 from volant.store.model_use import served
+from volant.store.prepared import Prepared
 from volant.store.rows import columns, missing, one, page, values
 from volant.store.schema import aliases, model_versions, models
 
@@ -242,12 +243,17 @@ def _lock_model(work: Write, version: ModelVersion) -> int:
 def insert_version(work: Write, version: ModelVersion) -> None:
     """Store a numbered version; the caller holds the model's lock."""
     row = values(model_versions, version, run_id=version.lineage.run_id)
-    work.execute(sa.insert(model_versions).values(row))
-    work.execute(
+    work.insert(model_versions, row)
+    _NUMBERED.run(work.connection, [{"model": version.model, "number": version.version}])
+
+
+_NUMBERED = Prepared(
+    lambda _: (
         sa.update(models)
-        .where(models.c.name == version.model)
-        .values(latest_version=version.version)
+        .where(models.c.name == sa.bindparam("model"))
+        .values(latest_version=sa.bindparam("number"))
     )
+)
 
 
 def _find(connection: sa.Connection, model: str, version: int) -> ModelVersion:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from volant.domain.application import Application
 from volant.domain.event import PROJECT_CREATED, Event
 from volant.domain.principal import Role
-from volant.domain.project import Member, Project
+from volant.domain.project import DEFAULT_PROJECT, Member, Project
 from volant.domain.runnable import Runnable, RunnableSpec
 from volant.errors import Conflict, NotFound
 from volant.store.codeset_tables import codesets
@@ -18,8 +18,32 @@ from volant.store.engine import Database, Write
 from volant.store.events import emit
 from volant.store.project_tables import applications, project_members, projects, runnables
 from volant.store.rows import columns, missing, one, record, several, values
+from volant.store.schema import models
+from volant.store.tracking_tables import experiments, logged_models, tracked_runs
 
 _SHOWN = 5  # things that a refusal names
+# Built once: making a statement takes longer than SQLite needs to answer it, and each of
+# MLflow's calls asks for a role.
+_M = project_members.c
+_ROLE = sa.select(_M.role).where(
+    _M.project == sa.bindparam("project"), _M.principal == sa.bindparam("principal")
+)
+_MEMBERS = (
+    sa.select(_M.principal, _M.role)
+    .where(_M.project == sa.bindparam("project"))
+    .order_by(_M.principal)
+)
+_STANDING = (
+    sa.select(projects.c.name, _M.role)
+    .outerjoin_from(
+        projects,
+        project_members,
+        sa.and_(_M.project == projects.c.name, _M.principal == sa.bindparam("principal")),
+    )
+    .where(projects.c.name == sa.bindparam("project"))
+)
+_ONE = sa.select(*projects.c).where(projects.c.name == sa.bindparam("project"))
+_LOCKED = _ONE.with_for_update()
 
 
 class SqlProjects:
@@ -80,17 +104,23 @@ class SqlProjects:
             emit(work, event)
 
     def role(self, name: str, principal: str) -> Role | None:
-        statement = sa.select(project_members.c.role).where(*_member_is(name, principal))
         with self._database.read() as connection:
-            return connection.execute(statement).scalar()
+            return connection.execute(_ROLE, {"project": name, "principal": principal}).scalar()
+
+    def standing(self, name: str, principal: str) -> tuple[bool, Role | None]:
+        with self._database.read() as connection:
+            row = connection.execute(_STANDING, {"project": name, "principal": principal}).first()
+        return (False, None) if row is None else (True, row.role)
 
     def holds(self, name: str) -> Sequence[str]:
         with self._database.read() as connection:
             return _held(connection, name)
 
-    def delete(self, name: str, event: Event) -> None:
+    def delete(self, name: str, event: Event, *, tracked: bool = False) -> None:
         with self._database.write() as work:
             _project(work.connection, name, lock=True)
+            if tracked and name != DEFAULT_PROJECT:
+                event = replace(event, data={**event.data, "experiments": _forget(work, name)})
             held = _held(work.connection, name)
             if held:
                 raise _in_use(name, held)
@@ -222,14 +252,11 @@ def _member_is(project: str, principal: str) -> tuple[sa.ColumnElement[bool], ..
 
 
 def _project(connection: sa.Connection, name: str, *, lock: bool = False) -> Project:
-    statement = sa.select(*projects.c).where(projects.c.name == name)
-    row = one(connection, statement.with_for_update() if lock else statement)
+    asked = {"project": name}
+    row = connection.execute(_LOCKED if lock else _ONE, asked).mappings().one_or_none()
     if row is None:
         raise _unknown(connection, name)
-    listed = sa.select(project_members.c.principal, project_members.c.role)
-    members = connection.execute(
-        listed.where(project_members.c.project == name).order_by(project_members.c.principal)
-    )
+    members = connection.execute(_MEMBERS, asked)
     return Project(**row, members=tuple(Member(*each) for each in members))
 
 
@@ -239,10 +266,23 @@ def _unknown(connection: sa.Connection, name: str) -> NotFound:
 
 def _held(connection: sa.Connection, name: str) -> list[str]:
     found: list[str] = []
-    for noun, table in (("codeset", codesets), ("application", applications)):
+    tables = [("codeset", codesets), ("application", applications)]
+    if name != DEFAULT_PROJECT:  # what is tracked there stays when the row goes
+        tables += [("experiment", experiments), ("model", models)]
+    for noun, table in tables:
         names = sa.select(table.c.name).where(table.c.project == name).order_by(table.c.name)
         found += [f"{noun} {each}" for each in connection.execute(names).scalars()]
     return found
+
+
+def _forget(work: Write, name: str) -> list[str]:
+    """Remove what was tracked in a project; what points at runs and models goes with them."""
+    own = sa.select(experiments.c.id).where(experiments.c.project == name)
+    ids = list(work.execute(own.order_by(experiments.c.seq)).scalars())
+    for table in (tracked_runs, logged_models):
+        work.execute(sa.delete(table).where(table.c.experiment_id.in_(own)))
+    work.execute(sa.delete(experiments).where(experiments.c.project == name))
+    return ids
 
 
 def _in_use(name: str, held: Sequence[str]) -> Conflict:
@@ -250,7 +290,8 @@ def _in_use(name: str, held: Sequence[str]) -> Conflict:
     more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
     return Conflict(
         f"The project {name} isn't empty: it holds {shown}{more}.",
-        "Delete these first: `volant codeset delete`, `volant application delete`.",
+        "Delete these first: `volant codeset delete`, `volant application delete`; what MLflow"
+        " tracked there goes with `mlflow.delete_workspace(NAME, mode='CASCADE')`.",
         code="project_in_use",
         details={"project": name, "holds": list(held)},
     )

@@ -29,6 +29,7 @@ from volant.store.migrate import migrate, stored_revision
 from volant.store.migrations import HEAD
 from volant.store.minutes import SqlMinutes
 from volant.store.models import SqlModels
+from volant.store.owners import SqlOwners
 from volant.store.projects import SqlApplications, SqlProjects, SqlRunnables
 from volant.store.pushes import SqlPushes
 from volant.store.registered_models import SqlRegisteredModels
@@ -70,6 +71,7 @@ class Store:
         self.tracked_runs = SqlTrackedRuns(database)
         self.run_data = SqlRunData(database)
         self.logged_models = SqlLoggedModels(database)
+        self.owners = SqlOwners(database)
         self.models = SqlModels(database)
         self.registered_models = SqlRegisteredModels(database)
         self.registered_versions = SqlRegisteredVersions(database)

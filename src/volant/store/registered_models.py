@@ -17,13 +17,17 @@ from volant.errors import Conflict, NotFound
 from volant.store.engine import Database, Write
 from volant.store.events import emit
 from volant.store.experiments import pairs_of, upsert_pairs
-from volant.store.measurements import insert_of
 from volant.store.models import CHALLENGER, CHAMPION, set_alias, uris_of
+from volant.store.owners import hold_project
+from volant.store.prepared import Prepared
 from volant.store.registered_tables import model_facts, model_tags, version_facts, version_tags
 from volant.store.schema import aliases, deployments, loops, model_versions, models
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
 
 PLATFORMS_OWN = (CHAMPION, CHALLENGER)
+_PROMPT = "mlflow.prompt.is_prompt"
+# MLflow's 3.x client adds one of these to each search: it means those without the tag, too.
+_NO_PROMPT = {(_PROMPT, "!=", "true"), (_PROMPT, "=", "false")}
 _UPDATED = sa.func.coalesce(
     model_facts.c.updated_at, models.c.created_at, type_=models.c.created_at.type
 )
@@ -32,12 +36,27 @@ _SELECT = sa.select(
     models.c.created_at,
     _UPDATED.label("updated_at"),
     sa.func.coalesce(model_facts.c.description, "").label("description"),
+    models.c.project,
 ).outerjoin_from(models, model_facts, model_facts.c.model == models.c.name)
 _ATTRIBUTES: dict[str, Any] = {
     "name": models.c.name,
     "creation_timestamp": models.c.created_at,
     "last_updated_timestamp": _UPDATED,
 }
+
+
+def _of_one(found: Any, model: Any, order: Any = None) -> Prepared:
+    return Prepared(lambda _: found.where(model == sa.bindparam("model")).order_by(order))
+
+
+_FIELDS = [column.name for column in _SELECT.selected_columns]
+_ONE = _of_one(_SELECT, models.c.name)
+_ITS_TAGS = _of_one(
+    sa.select(model_tags.c.key, model_tags.c.value), model_tags.c.model, model_tags.c.key
+)
+_ITS_ALIASES = _of_one(
+    sa.select(aliases.c.alias, aliases.c.version), aliases.c.model, aliases.c.alias
+)
 
 
 class SqlRegisteredModels:
@@ -47,10 +66,16 @@ class SqlRegisteredModels:
         self._database = database
 
     def create(self, model: RegisteredModel) -> RegisteredModel:
-        row = {"name": model.name, "created_at": model.created_at, "latest_version": 0}
+        row = {
+            "name": model.name,
+            "created_at": model.created_at,
+            "latest_version": 0,
+            "project": model.project,
+        }
         with self._database.write() as work:
+            hold_project(work, model.project)
             if not work.insert_new(models, row):
-                raise taken(model.name)
+                raise _taken(work, model.name, model.project)
             describe(work, model.name, model.description)
             upsert_pairs(work, model_tags, model.name, model.tags)
             return find_model(work.connection, model.name)
@@ -96,6 +121,8 @@ class SqlRegisteredModels:
 
     def search(self, search: Search) -> tuple[Sequence[RegisteredModel], bool]:
         statement = _SELECT.where(*(self._condition(each) for each in search.where))
+        if search.project is not None:
+            statement = statement.where(models.c.project == search.project)
         orders = [*search.order, Order("attribute", "name")]
         statement = ordered(statement, orders, _ATTRIBUTES, {"tag": model_tags}, models.c.name)
         statement = statement.limit(search.limit + 1).offset(search.offset)
@@ -106,6 +133,9 @@ class SqlRegisteredModels:
     def _condition(self, comparison: Comparison) -> sa.ColumnElement[Any]:
         sqlite = self._database.is_sqlite
         if comparison.entity == "tag":
+            if (comparison.key, comparison.op, comparison.value) in _NO_PROMPT:
+                prompt = Comparison("tag", _PROMPT, "=", "true")
+                return sa.not_(in_pairs(model_tags, models.c.name, prompt, sqlite))
             return in_pairs(model_tags, models.c.name, comparison, sqlite)
         column = _ATTRIBUTES[comparison.key]
         if comparison.key.endswith("_timestamp"):
@@ -115,22 +145,21 @@ class SqlRegisteredModels:
 
 def describe(work: Write, name: str, description: str | None) -> None:
     """Note that a model changed, and its new description if there is one."""
-    now = datetime.now(UTC)
-    statement = insert_of(work)(model_facts).values(
-        model=name, description=description or "", updated_at=now
-    )
-    changed: dict[str, Any] = {"updated_at": now}
-    if description is not None:
-        changed["description"] = description
-    work.execute(statement.on_conflict_do_update(index_elements=["model"], set_=changed))
+    row = {"model": name, "description": description or "", "updated_at": datetime.now(UTC)}
+    changed = ["updated_at"] if description is None else ["updated_at", "description"]
+    work.upsert(model_facts, [row], changed)
 
 
 def find_model(connection: sa.Connection, name: str) -> RegisteredModel:
     """The model; raises `NotFound`."""
-    rows = connection.execute(_SELECT.where(models.c.name == name)).mappings().all()
-    if not rows:
+    found = _ONE.rows(connection, model=name)
+    if not found:
         raise no_model(name)
-    return _whole(connection, rows)[0]
+    row = dict(zip(_FIELDS, found[0], strict=True))
+    tags = dict(_ITS_TAGS.rows(connection, model=name))
+    return RegisteredModel(
+        **row, tags=tags, aliases=dict(_ITS_ALIASES.rows(connection, model=name))
+    )
 
 
 def no_model(name: str) -> NotFound:
@@ -141,11 +170,21 @@ def no_model(name: str) -> NotFound:
     )
 
 
-def taken(name: str) -> Conflict:
+def _taken(work: Write, name: str, project: str) -> Conflict:
+    """A name is one model's in all projects: deployments and loops know it by that alone."""
+    owner = work.execute(sa.select(models.c.project).where(models.c.name == name)).scalar_one()
+    if owner == project:
+        return Conflict(
+            f"Registered Model (name={name}) already exists.",
+            "Register a version of it, or choose another name.",
+            code="already_exists",
+        )
     return Conflict(
-        f"Registered Model (name={name}) already exists.",
-        "Register a version of it, or choose another name.",
+        f"Registered Model (name={name}) already exists in the workspace {owner!r}.",
+        "Names of registered models are unique over all workspaces: choose another name, or"
+        f" work in {owner!r}.",
         code="already_exists",
+        details={"model": name, "project": owner},
     )
 
 
@@ -217,7 +256,7 @@ def _rename(work: Write, name: str, new: str) -> None:
     refuse_if_used(work, name)
     old = work.execute(sa.select(models).where(models.c.name == name)).mappings().one()
     if not work.insert_new(models, {**old, "name": new}):
-        raise taken(new)
+        raise _taken(work, new, old["project"])
     held = work.execute(sa.select(aliases).where(aliases.c.model == name)).mappings().all()
     work.execute(sa.delete(aliases).where(aliases.c.model == name))
     beside = (version_facts, version_tags)

@@ -16,9 +16,9 @@ from volant.domain.registered import OldStage, RegisteredVersion
 from volant.errors import NotFound
 from volant.store.engine import Database, Write
 from volant.store.events import emit
-from volant.store.measurements import insert_of
 from volant.store.model_use import needed, parents
 from volant.store.models import insert_version, uris_of
+from volant.store.prepared import Prepared
 from volant.store.registered_models import describe, no_model
 from volant.store.registered_tables import version_facts, version_tags
 from volant.store.schema import aliases, model_versions, models
@@ -73,11 +73,10 @@ class SqlRegisteredVersions:
     ) -> RegisteredVersion:
         name = version.model
         with self._database.write() as work:
-            locked = sa.select(models.c.latest_version).where(models.c.name == name)
-            newest = work.execute(locked.with_for_update()).scalar()
-            if newest is None:
+            newest = _NEWEST.rows(work.connection, model=name)
+            if not newest:
                 raise no_model(name)
-            number = newest + 1
+            number = newest[0][0] + 1
             insert_version(work, replace(version, version=number))
             _tell(
                 work,
@@ -102,9 +101,8 @@ class SqlRegisteredVersions:
 
     def by_alias(self, name: str, alias: str) -> RegisteredVersion | None:
         with self._database.read() as connection:
-            asked = {"model": name, "alias": alias}
-            version = connection.execute(_BEARER, asked).scalar()
-            return None if version is None else _find(connection, name, version)
+            bearer = _BEARER.rows(connection, model=name, alias=alias)
+            return _find(connection, name, bearer[0][0]) if bearer else None
 
     def change(
         self,
@@ -155,6 +153,9 @@ class SqlRegisteredVersions:
 
     def search(self, search: Search) -> tuple[Sequence[RegisteredVersion], bool]:
         statement = _SELECT.where(*(self._condition(each) for each in search.where))
+        if search.project is not None:
+            own = sa.select(models.c.name).where(models.c.project == search.project)
+            statement = statement.where(_V.model.in_(own))
         statement = ordered(statement, search.order, _ATTRIBUTES, {}, _V.model)
         statement = statement.order_by(_UPDATED.desc(), _V.model, _V.version.desc())
         statement = statement.limit(search.limit + 1).offset(search.offset)
@@ -183,9 +184,28 @@ def _tagged(comparison: Comparison, sqlite: bool) -> sa.ColumnElement[Any]:
 
 
 # Built once: making a statement takes longer than SQLite needs to answer it.
-_ONE = _SELECT.where(_V.model == sa.bindparam("model"), _V.version == sa.bindparam("number"))
-_BEARER = sa.select(aliases.c.version).where(
-    aliases.c.model == sa.bindparam("model"), aliases.c.alias == sa.bindparam("alias")
+def _of_one(found: Any, model: Any, key: Any, order: Any = None) -> Prepared:
+    one = (model == sa.bindparam("model"), key == sa.bindparam(key.name))
+    return Prepared(lambda _: found.where(*one).order_by(order))
+
+
+_FIELDS = [column.name for column in _SELECT.selected_columns]
+_ONE = _of_one(_SELECT, _V.model, _V.version)
+_BEARER = _of_one(sa.select(aliases.c.version), aliases.c.model, aliases.c.alias)
+_NEWEST = Prepared(
+    lambda _: (
+        sa.select(models.c.latest_version)
+        .where(models.c.name == sa.bindparam("model"))
+        .with_for_update()
+    )
+)
+_ITS_TAGS = _of_one(
+    sa.select(version_tags.c.key, version_tags.c.value),
+    version_tags.c.model,
+    version_tags.c.version,
+)
+_ITS_ALIASES = _of_one(
+    sa.select(aliases.c.alias), aliases.c.model, aliases.c.version, aliases.c.alias
 )
 _NAMES = sa.bindparam("names", expanding=True)
 _TAGS = sa.select(version_tags).where(version_tags.c.model.in_(_NAMES))
@@ -193,15 +213,17 @@ _ALIASES = sa.select(aliases).where(aliases.c.model.in_(_NAMES)).order_by(aliase
 
 
 def _find(connection: sa.Connection, name: str, version: int) -> RegisteredVersion:
-    asked = {"model": name, "number": version}
-    rows = connection.execute(_ONE, asked).mappings().all()
+    asked = {"model": name, "version": version}
+    rows = _ONE.rows(connection, **asked)
     if not rows:
         raise NotFound(
             f"Model Version (name={name[:250]}, version={version}) not found.",
             f"`volant models show {name[:250]}` lists its versions.",
             code="model.not_found",
         )
-    return _whole(connection, rows)[0]
+    tags = dict(_ITS_TAGS.rows(connection, **asked))
+    pointing = [alias for (alias,) in _ITS_ALIASES.rows(connection, **asked)]
+    return _one(dict(zip(_FIELDS, rows[0], strict=True)), tags, pointing)
 
 
 def _tell(work: Write, name: str, version: int, changed: Mapping[str, Any]) -> None:
@@ -209,22 +231,12 @@ def _tell(work: Write, name: str, version: int, changed: Mapping[str, Any]) -> N
     blank = dict.fromkeys(("description", "user", "source", "run_id", "model_id"), "")
     now = {"updated_at": datetime.now(UTC)}
     row = {"model": name, "version": version, "old_stage": OldStage.NONE, **blank}
-    statement = insert_of(work)(version_facts).values(**{**row, **changed, **now})
-    work.execute(
-        statement.on_conflict_do_update(
-            index_elements=["model", "version"], set_={**changed, **now}
-        )
-    )
+    work.upsert(version_facts, [{**row, **changed, **now}], [*changed, *now])
 
 
 def _set_tags(work: Write, name: str, version: int, tags: Mapping[str, str]) -> None:
-    statement = insert_of(work)(version_tags)
-    statement = statement.on_conflict_do_update(
-        index_elements=["model", "version", "key"], set_={"value": statement.excluded.value}
-    )
     rows = [{"model": name, "version": version, "key": k, "value": v} for k, v in tags.items()]
-    if rows:
-        work.execute(statement, rows)
+    work.upsert(version_tags, rows, ["value"])
 
 
 def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[RegisteredVersion]:
@@ -235,20 +247,19 @@ def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Reg
     pointing: dict[tuple[str, int], list[str]] = {}
     for row in connection.execute(_ALIASES, named):
         pointing.setdefault((row.model, row.version), []).append(row.alias)
-    return [_one(row, tags, pointing) for row in rows]
+    keys = [(row["model"], row["version"]) for row in rows]
+    return [
+        _one(row, tags.get(key, {}), pointing.get(key, ()))
+        for row, key in zip(rows, keys, strict=True)
+    ]
 
 
 def _one(
-    row: sa.RowMapping,
-    tags: Mapping[tuple[str, int], Mapping[str, str]],
-    pointing: Mapping[tuple[str, int], Sequence[str]],
+    row: Mapping[Any, Any], tags: Mapping[str, str], pointing: Sequence[str]
 ) -> RegisteredVersion:
     """A version that the platform trained has no facts of its own: its lineage tells."""
     fields = {key: row[key] for key in row if key != "lineage"}
     fields["old_stage"] = row["old_stage"] or OldStage.NONE
     fields["source"] = row["source"] or row["uri"]
     fields["run_id"] = row["run_id"] or row["lineage"].tracking_run or ""
-    key = (row["model"], row["version"])
-    return RegisteredVersion(
-        **fields, tags=dict(tags.get(key, {})), aliases=tuple(pointing.get(key, ()))
-    )
+    return RegisteredVersion(**fields, tags=dict(tags), aliases=tuple(pointing))

@@ -11,6 +11,7 @@ from volant.errors import InvalidInput, NotFound
 from volant.store.engine import Database, Write
 from volant.store.experiments import upsert_pairs
 from volant.store.measurements import history, insert_of, insert_points
+from volant.store.prepared import Prepared
 from volant.store.rows import missing, values
 from volant.store.tracked_runs import NAME_TAG
 from volant.store.tracking_tables import params, run_inputs, run_models, tags, tracked_runs
@@ -74,11 +75,15 @@ class SqlRunData:
 
 
 def _lifecycle(connection: sa.Connection, run_id: str) -> Lifecycle:
-    c = tracked_runs.c
-    found = connection.execute(sa.select(c.lifecycle).where(c.id == run_id)).scalar()
-    if found is None:
+    found = _STATE.rows(connection, run=run_id)
+    if not found:
         raise missing("tracked run", run_id)
-    return found
+    return found[0][0]
+
+
+_STATE = Prepared(
+    lambda _: sa.select(tracked_runs.c.lifecycle).where(tracked_runs.c.id == sa.bindparam("run"))
+)
 
 
 def _must_be_active(work: Write, run_id: str) -> None:

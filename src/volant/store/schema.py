@@ -33,6 +33,7 @@ from volant.store.columns import count as _count
 from volant.store.columns import json as _json
 from volant.store.columns import maybe as _maybe
 from volant.store.columns import member as _member
+from volant.store.columns import project as _project
 from volant.store.columns import seq as _seq
 from volant.store.columns import text as _text
 from volant.store.columns import time as _time
@@ -137,7 +138,8 @@ runs = sa.Table(
     metadata,
     _seq(),
     _text("id", unique=True),
-    _json("workflow", WorkflowSpec),
+    # A step works in the first of its codesets, and its outputs are told as they are declared.
+    _json("workflow", WorkflowSpec, ordered=True),
     _time("created_at"),
     _maybe("loop"),
     sa.Column("generation", sa.BigInteger),
@@ -197,6 +199,7 @@ models = sa.Table(
     _text("name", primary_key=True),
     _time("created_at"),
     _count("latest_version"),
+    _project(),
 )
 
 model_versions = sa.Table(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from volant.domain.query import Comparison, Search
+from volant.domain.query import Comparison, Order, Search
 from volant.domain.tracking import (
     DatasetInput,
     Lifecycle,
@@ -21,9 +21,11 @@ from volant.errors import Conflict
 from volant.store.engine import Database, Write
 from volant.store.experiments import must_be_active, pairs_of, upsert_pairs
 from volant.store.measurements import insert_points
+from volant.store.prepared import Prepared
 from volant.store.rows import columns, missing, values
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
 from volant.store.tracking_tables import (
+    experiments,
     latest_metrics,
     params,
     run_inputs,
@@ -54,7 +56,7 @@ class SqlTrackedRuns:
 
     def create(self, run: TrackedRun) -> TrackedRun:
         with self._database.write() as work:
-            must_be_active(work.connection, run.experiment_id)
+            _must_take(work, run.experiment_id)
             if not work.insert_new(tracked_runs, values(tracked_runs, run)):
                 raise Conflict(
                     f"A run with the id {run.id} exists already.", "", code="already_exists"
@@ -92,14 +94,19 @@ class SqlTrackedRuns:
     ) -> tuple[Sequence[TrackedRun], bool]:
         # Metrics are found by value; texts only by key, which most runs of an experiment have.
         few = any(comparison.entity == "metric" for comparison in search.where)
-        statement = sa.select(*columns(tracked_runs)).where(
+        wanted = sa.and_(
             tracked_runs.c.experiment_id.in_(experiments),
             tracked_runs.c.lifecycle.in_(search.lifecycles),
-            *(self._condition(comparison, few=few) for comparison in search.where),
         )
-        statement = ordered(statement, search.order, _ATTRIBUTES, _PAIRS, tracked_runs.c.id)
-        statement = statement.order_by(tracked_runs.c.started_at.desc(), tracked_runs.c.id)
+        statement = sa.select(*columns(tracked_runs)).where(wanted)
+        leading, where, orders = _leading(search), search.where, search.order
         with self._database.read() as connection:
+            if leading and self._most(connection, wanted):
+                statement = _along(statement, orders[0], leading)
+                where, orders = [one for one in where if one not in leading], orders[1:]
+            statement = statement.where(*(self._condition(one, few=few) for one in where))
+            statement = ordered(statement, orders, _ATTRIBUTES, _PAIRS, tracked_runs.c.id)
+            statement = statement.order_by(tracked_runs.c.started_at.desc(), tracked_runs.c.id)
             found = (
                 connection.execute(statement.limit(search.limit + 1).offset(search.offset))
                 .mappings()
@@ -107,6 +114,16 @@ class SqlTrackedRuns:
             )
             rows, more = page_of(found, search.limit)
             return _whole(connection, rows), more
+
+    def _most(self, connection: sa.Connection, wanted: Any) -> bool:
+        """Whether an eighth or more of all runs are `wanted`, so that whoever walks along all
+        runs meets them. Postgres has statistics, and chooses its way by them."""
+        if not self._database.is_sqlite:
+            return True
+        share = int(connection.execute(_NEWEST).scalar() or 0) // 8
+        some = sa.select(sa.literal(1)).where(wanted).limit(share + 1).subquery()
+        counted = sa.select(sa.func.count()).select_from(some)
+        return int(connection.execute(counted).scalar_one()) > share
 
     def _condition(self, comparison: Comparison, *, few: bool) -> sa.ColumnElement[Any]:
         sqlite, entity = self._database.is_sqlite, comparison.entity
@@ -119,6 +136,32 @@ class SqlTrackedRuns:
         if comparison.key.endswith("_time"):
             return compared_time(column, comparison)
         return compared(column, comparison, sqlite)
+
+
+_NEWEST = sa.select(sa.func.max(tracked_runs.c.seq))
+
+
+def _leading(search: Search) -> list[Comparison]:
+    """The comparisons with the metric that the runs are ordered by first: none of them can be
+    without it then, and they can be read in its order."""
+    first = search.order[0] if search.order else None
+    if first is None or first.entity != "metric":
+        return []
+    return [
+        one
+        for one in search.where
+        if (one.entity, one.key) == ("metric", first.key) and one.op in ("<", "<=", "=", ">=", ">")
+    ]
+
+
+def _along(statement: Any, order: Order, leading: Sequence[Comparison]) -> Any:
+    """`statement` from the metric's values on, in their order, up to the page's last run."""
+    beside = latest_metrics.alias()
+    own = sa.and_(beside.c.run_id == tracked_runs.c.id, beside.c.key == order.key)
+    value = beside.c.value
+    held = [compared(value, one, sqlite=True) for one in leading]
+    statement = statement.join(beside, own).where(*held)
+    return statement.order_by(value.desc() if order.descending else value.asc())
 
 
 def _with_input(comparison: Comparison, sqlite: bool) -> sa.Select[Any]:
@@ -135,44 +178,75 @@ def _with_input(comparison: Comparison, sqlite: bool) -> sa.Select[Any]:
     return sa.select(run_inputs.c.run_id).where(compared(column, comparison, sqlite))
 
 
-_ONE = sa.select(*columns(tracked_runs)).where(tracked_runs.c.id == sa.bindparam("run"))
+def _must_take(work: Write, experiment_id: str) -> None:
+    """Raises unless the experiment is there and active."""
+    found = _TAKES.rows(work.connection, experiment=experiment_id)
+    if not found or found[0][0] is not Lifecycle.ACTIVE:
+        must_be_active(work.connection, experiment_id)
 
 
 def find_run(connection: sa.Connection, run_id: str) -> TrackedRun:
     """The run with all its data. Raises `NotFound`."""
-    found = _whole(connection, connection.execute(_ONE, {"run": run_id}).mappings().all())
+    found = _ONE.rows(connection, run=run_id)
     if not found:
         raise missing("tracked run", run_id)
-    return found[0]
+    data = _Data(
+        {run_id: dict(_PARAMS.rows(connection, run=run_id))},
+        {run_id: dict(_TAGS.rows(connection, run=run_id))},
+        {run_id: [Metric(*row) for row in _ITS_LATEST.rows(connection, run=run_id)]},
+        {run_id: [DatasetInput(*row) for row in _ITS_INPUTS.rows(connection, run=run_id)]},
+        {
+            run_id: [
+                (made, ModelLink(*link)) for made, *link in _ITS_LINKS.rows(connection, run=run_id)
+            ]
+        },
+    )
+    return _with(dict(zip(_NAMES, found[0], strict=True)), data)
 
 
 def insert_pairs(work: Write, table: sa.Table, run_id: str, items: Mapping[str, str]) -> None:
     """Keys and values of a new run."""
     if items:
-        rows = [{"run_id": run_id, "key": key, "value": value} for key, value in items.items()]
-        work.execute(sa.insert(table), rows)
+        rows = ({"run_id": run_id, "key": key, "value": value} for key, value in items.items())
+        _NEW[table.name].run(work.connection, rows)
 
 
 def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[TrackedRun]:
     """Rows with what other tables hold of them: a few statements for all."""
     ids = [row["id"] for row in rows]
-    with_params, with_tags = pairs_of(connection, params, ids), pairs_of(connection, tags, ids)
-    latest = _grouped(_latest(connection, ids))
-    inputs = _grouped(_inputs(connection, ids))
-    links = _grouped(_links(connection, ids))
-    return [
-        TrackedRun(
-            **row,
-            params=with_params.get(row["id"], {}),
-            tags=with_tags.get(row["id"], {}),
-            metrics={point.key: point.value for point in latest.get(row["id"], ())},
-            latest=tuple(latest.get(row["id"], ())),
-            inputs=tuple(inputs.get(row["id"], ())),
-            models_read=tuple(link for made, link in links.get(row["id"], ()) if not made),
-            models_made=tuple(link for made, link in links.get(row["id"], ()) if made),
-        )
-        for row in rows
-    ]
+    data = _Data(
+        pairs_of(connection, params, ids),
+        pairs_of(connection, tags, ids),
+        _grouped(_latest(connection, ids)),
+        _grouped(_inputs(connection, ids)),
+        _grouped(_links(connection, ids)),
+    )
+    return [_with(row, data) for row in rows]
+
+
+class _Data(NamedTuple):
+    """What other tables hold of runs, by the run's id."""
+
+    params: Mapping[str, Mapping[str, str]]
+    tags: Mapping[str, Mapping[str, str]]
+    latest: Mapping[str, Sequence[Metric]]
+    inputs: Mapping[str, Sequence[DatasetInput]]
+    links: Mapping[str, Sequence[tuple[bool, ModelLink]]]  # made or read
+
+
+def _with(row: Mapping[Any, Any], data: _Data) -> TrackedRun:
+    run = row["id"]
+    latest, links = data.latest.get(run, ()), data.links.get(run, ())
+    return TrackedRun(
+        **row,
+        params=data.params.get(run, {}),
+        tags=data.tags.get(run, {}),
+        metrics={point.key: point.value for point in latest},
+        latest=tuple(latest),
+        inputs=tuple(data.inputs.get(run, ())),
+        models_read=tuple(link for made, link in links if not made),
+        models_made=tuple(link for made, link in links if made),
+    )
 
 
 def _grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
@@ -185,20 +259,41 @@ def _grouped(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
 # Built once: making a statement takes longer than SQLite needs to answer it.
 _OWNERS = sa.bindparam("owners", expanding=True)
 _L, _I, _M = latest_metrics.c, run_inputs.c, run_models.c
-_LATEST = (
-    sa.select(_L.run_id, _L.key, _L.value, _L.step, _L.timestamp)
-    .where(_L.run_id.in_(_OWNERS))
-    .order_by(_L.key)
-)
-_INPUTS = (
-    sa.select(_I.run_id, *(_I[name] for name in DatasetInput.__dataclass_fields__))
-    .where(_I.run_id.in_(_OWNERS))
-    .order_by(_I.seq)
-)
-_LINKS = (
-    sa.select(_M.run_id, _M.made, _M.model_id, _M.step)
-    .where(_M.run_id.in_(_OWNERS))
-    .order_by(_M.step)
+_POINT = (_L.key, _L.value, _L.step, _L.timestamp)
+_INPUT = [_I[name] for name in DatasetInput.__dataclass_fields__]
+_LINK = (_M.made, _M.model_id, _M.step)
+_LATEST = sa.select(_L.run_id, *_POINT).where(_L.run_id.in_(_OWNERS)).order_by(_L.key)
+_INPUTS = sa.select(_I.run_id, *_INPUT).where(_I.run_id.in_(_OWNERS)).order_by(_I.seq)
+_LINKS = sa.select(_M.run_id, *_LINK).where(_M.run_id.in_(_OWNERS)).order_by(_M.step)
+
+# The same of one run, which clients ask for far more often.
+_NAMES = [column.name for column in columns(tracked_runs)]
+
+
+def _of_run(own: Any, columns: Sequence[Any], order: Any = None) -> Prepared:
+    return Prepared(lambda _: sa.select(*columns).where(own == sa.bindparam("run")).order_by(order))
+
+
+_ONE = _of_run(tracked_runs.c.id, columns(tracked_runs))
+_PARAMS = _of_run(params.c.run_id, (params.c.key, params.c.value), params.c.key)
+_TAGS = _of_run(tags.c.run_id, (tags.c.key, tags.c.value), tags.c.key)
+_ITS_LATEST = _of_run(_L.run_id, _POINT, _L.key)
+_ITS_INPUTS = _of_run(_I.run_id, _INPUT, _I.seq)
+_ITS_LINKS = _of_run(_M.run_id, _LINK, _M.step)
+_NEW = {
+    table.name: Prepared(
+        lambda _, table=table: (
+            sa.insert(table)
+            .values({name: sa.bindparam(name) for name in ("run_id", "key", "value")})
+            .inline()
+        )
+    )
+    for table in (params, tags)
+}
+_TAKES = Prepared(
+    lambda _: sa.select(experiments.c.lifecycle).where(
+        experiments.c.id == sa.bindparam("experiment")
+    )
 )
 
 

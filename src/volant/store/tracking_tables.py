@@ -7,7 +7,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from volant.domain.tracking import Lifecycle, LoggedModelStatus, TrackingStatus
-from volant.store.columns import CASCADE, count, json, maybe, member, metadata, seq, text, time
+from volant.store.columns import (
+    CASCADE,
+    count,
+    json,
+    maybe,
+    member,
+    metadata,
+    project,
+    seq,
+    text,
+    time,
+)
 from volant.store.types import Member, Number
 
 
@@ -36,11 +47,13 @@ experiments = sa.Table(
     metadata,
     seq(),
     text("id", unique=True),
-    text("name", unique=True),
+    text("name"),
     time("created_at"),
     time("updated_at", nullable=True),
     text("artifact_location", server_default=sa.text("''")),
     _lifecycle(),
+    project(),
+    sa.UniqueConstraint("project", "name"),
 )
 
 experiment_tags = _pairs("experiment_tags", "experiment_id", "experiments.id")

@@ -16,8 +16,12 @@ from volant.errors import Conflict, InvalidInput
 
 def canonical(value: Any) -> str:
     """Canonical JSON: keys sorted, no spaces, UTF-8; the same value, the same text."""
+    return _json(value, orjson.OPT_SORT_KEYS)
+
+
+def _json(value: Any, option: int = 0) -> str:
     try:
-        return orjson.dumps(to_plain(value), option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(to_plain(value), option=option).decode()
     except orjson.JSONEncodeError as error:
         raise InvalidInput(
             f"A value can't be stored as JSON: {error}.",
@@ -26,17 +30,21 @@ def canonical(value: Any) -> str:
 
 
 class Stored(sa.types.TypeDecorator[Any]):
-    """A domain value of type `kind` as canonical JSON in a text column."""
+    """A domain value of type `kind` as canonical JSON in a text column; `ordered`: with the
+    keys in the order that the value has them."""
 
     impl = sa.Text
     cache_ok = True
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Any, *, ordered: bool = False) -> None:
         super().__init__()
         self.kind = kind
+        self.ordered = ordered
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        return None if value is None else canonical(value)
+        if value is None:
+            return None
+        return _json(value) if self.ordered else canonical(value)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
         if value is None:

@@ -203,6 +203,7 @@ class ForeachContract:
         engine.cancel("run-1")
         state = await_state(engine, "run-1")
         assert (state.status, statuses(state)) == (RunStatus.CANCELLED, ["cancelled"])
+        assert by_name(state)["each"].elements == {"total": 3, "ended": 1, "running": 0}
         engine.resume("run-1")
         state = await_state(engine, "run-1", RunStatus.SUCCEEDED)
         assert by_name(state)["each"].outputs == {"x": [1, 0, 3]}

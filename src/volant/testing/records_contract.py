@@ -23,6 +23,7 @@ from volant.domain.loop import ReplicaSpec
 from volant.domain.principal import AuditEntry, Role, Token
 from volant.domain.tracking import Metric, TrackingStatus
 from volant.domain.trigger import Firing
+from volant.domain.workflow import StepSpec, WorkflowSpec
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.testing import samples
 from volant.testing.models_contract import MODELS_CONTRACT
@@ -210,6 +211,10 @@ def check_runs(records: Records) -> None:
     assert records.runs.page(5, loop=loop) == ([newer, run], None)
     assert records.runs.page(1)[0] == [newer]
     raises(NotFound, lambda: records.runs.get("nothing"))
+    spec = StepSpec("s", run="true", inputs={"z": 1, "a": {"y": 1, "b": 2}})
+    ordered = records.runs.create(samples.run(workflow=WorkflowSpec("w", (spec,))))
+    [found] = ordered.workflow.steps
+    assert [*found.inputs, *found.inputs["a"]] == ["z", "a", "y", "b"]  # as it was written
 
 
 def check_events(records: Records) -> None:

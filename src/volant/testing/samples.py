@@ -15,6 +15,13 @@ from volant.domain.loop import DataSpec, Loop, LoopSpec, ReplicaSpec
 from volant.domain.model import Field, Lineage, ModelVersion, Signature, Stage
 from volant.domain.principal import AuditEntry
 from volant.domain.run import Run
+from volant.domain.statistics import (
+    ColumnStatistics,
+    Histogram,
+    NumberStatistics,
+    TrainingStatistics,
+    ValueCount,
+)
 from volant.domain.tracking import TrackedRun, TrackingStatus
 from volant.domain.trigger import Trigger
 from volant.domain.workflow import StepSpec, WorkflowSpec
@@ -220,6 +227,23 @@ def revision(deployment: str, model_version: int, **fields: Any) -> Revision:
             },
         )
     )
+
+
+def training_statistics(**fields: Any) -> TrainingStatistics:
+    """Of the numbers `x` from 1 to 9 and the texts `color`, ten rows each."""
+    quantiles = {"p1": 1.0, "p5": 1.0, "p25": 2.0, "p50": 4.0, "p75": 7.0, "p95": 9.0, "p99": 9.0}
+    numbers = NumberStatistics(1.0, 9.0, 4.5, 2.5, quantiles, Histogram((4.0, 9.0), (6, 3)))
+    colors = (ValueCount("white", 7), ValueCount("red", 3))
+    classes = (ValueCount("good", 6), ValueCount("bad", 4))
+    defaults = {
+        "rows": 10,
+        "columns": (
+            ColumnStatistics("x", "number", 9, 1, 7, numbers=numbers),
+            ColumnStatistics("color", "string", 10, 0, 2, values=colors),
+        ),
+        "label": ColumnStatistics("quality", "string", 10, 0, 2, values=classes),
+    }
+    return TrainingStatistics(**_with(fields, defaults))
 
 
 def audit_entry(**fields: Any) -> AuditEntry:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
-from volant.domain.tracking import Metric
+from volant.domain.project import DEFAULT_PROJECT
+from volant.domain.tracking import WORKSPACES, Metric
 from volant.errors import InvalidInput
 
 MAX_PARAM = 6000  # characters
@@ -86,8 +87,16 @@ def experiment_name(value: str) -> str:
     return value
 
 
-def artifact_location(value: str) -> str:
-    """Only this platform's own store: a server must not be sent elsewhere by a client."""
+def artifact_location(value: str, project: str = DEFAULT_PROJECT) -> str:
+    """Only this platform's own store: a server must not be sent elsewhere by a client. What
+    a project has is kept in its own folder there, which no other one may choose."""
+    if value and project != DEFAULT_PROJECT:
+        raise invalid(
+            "artifact_location",
+            value,
+            "artifact_location cannot be specified in a workspace: its artifacts are together.",
+            "Leave it out.",
+        )
     if value and not value.startswith("mlflow-artifacts:"):
         raise invalid(
             "artifact_location",
@@ -97,6 +106,11 @@ def artifact_location(value: str) -> str:
         )
     if "#" in value or "?" in value or ".." in unquote(value).split("/"):
         raise invalid("artifact_location", value, "it isn't a plain path.", "Leave it out.")
+    place = unquote(value).removeprefix("mlflow-artifacts:").lstrip("/")
+    if place.split("/")[0] == WORKSPACES:
+        raise invalid(
+            "artifact_location", value, "workspaces have their own there.", "Leave it out."
+        )
     return value
 
 
@@ -112,12 +126,18 @@ def text(value: str, what: str, name: str, most: int) -> str:
     return value
 
 
-def metric(point: Metric, where: str = "key") -> Metric:
-    key(point.key, "metric", where)
-    for name, number in (("step", point.step), ("timestamp", point.timestamp)):
-        if not -_LONG <= number < _LONG:
+def metrics(points: Sequence[Metric]) -> Sequence[Metric]:
+    """A thousand points have a few names: each is looked at once."""
+    known: set[str] = set()
+    for i, point in enumerate(points):
+        if point.key not in known:
+            key(point.key, "metric", f"metrics[{i}].name" if len(points) > 1 else "key")
+            known.add(point.key)
+        long = not -_LONG <= point.step < _LONG
+        if long or not -_LONG <= point.timestamp < _LONG:
+            name, number = ("step", point.step) if long else ("timestamp", point.timestamp)
             raise invalid(name, number, "it has more than 64 bits.", "Use a smaller number.")
-    return point
+    return points
 
 
 def params(items: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from volant.domain.project import DEFAULT_PROJECT
 from volant.domain.query import Search, parse_filter, parse_order
-from volant.domain.tracking import DEFAULT_EXPERIMENT, Experiment, Lifecycle
-from volant.errors import InvalidInput
+from volant.domain.tracking import DEFAULT_EXPERIMENT, DEFAULT_NAME, Experiment, Lifecycle
+from volant.errors import InvalidInput, NotFound
 from volant.ports.tracked import ExperimentRecords
 from volant.tracking import checks
 from volant.tracking.vocabularies import EXPERIMENTS
@@ -19,20 +20,36 @@ class ExperimentDesk:
         self._experiments = experiments
 
     def create(
-        self, name: str, artifact_location: str = "", tags: Mapping[str, str] | None = None
+        self,
+        name: str,
+        artifact_location: str = "",
+        tags: Mapping[str, str] | None = None,
+        *,
+        project: str = DEFAULT_PROJECT,
     ) -> Experiment:
-        """Raises `Conflict` when the name is taken, `InvalidInput` for a bad name."""
+        """Raises `Conflict` when the name is taken in the project, `InvalidInput` for a bad
+        name, or for a place of its own outside the default project."""
         return self._experiments.create(
             checks.experiment_name(name),
-            artifact_location=checks.artifact_location(artifact_location),
+            artifact_location=checks.artifact_location(artifact_location, project),
             tags=checks.tags(tags or {}, checks.MAX_EXPERIMENT_TAG),
+            project=project,
         )
+
+    def default(self, project: str) -> Experiment:
+        """Where a project's run goes when nobody named an experiment, made if need be."""
+        if project == DEFAULT_PROJECT:
+            return self._experiments.get(DEFAULT_EXPERIMENT)
+        try:
+            return self._experiments.by_name(DEFAULT_NAME, project)
+        except NotFound:
+            return self._experiments.create(DEFAULT_NAME, project=project, exist_ok=True)
 
     def get(self, experiment_id: str) -> Experiment:
         return self._experiments.get(experiment_id)
 
-    def by_name(self, name: str) -> Experiment:
-        return self._experiments.by_name(name)
+    def by_name(self, name: str, project: str = DEFAULT_PROJECT) -> Experiment:
+        return self._experiments.by_name(name, project)
 
     def rename(self, experiment_id: str, name: str | None) -> Experiment:
         """Raises `InvalidInput` for a deleted experiment, `Conflict` for a taken name."""
@@ -71,8 +88,10 @@ class ExperimentDesk:
         lifecycles: Sequence[Lifecycle],
         limit: int,
         offset: int,
+        *,
+        project: str | None = None,
     ) -> tuple[Sequence[Experiment], bool]:
-        """A page, and whether there are more."""
+        """A page, of one project or of all, and whether there are more."""
         return self._experiments.search(
             Search(
                 parse_filter(filter_string, EXPERIMENTS),
@@ -80,5 +99,6 @@ class ExperimentDesk:
                 limit,
                 offset,
                 tuple(lifecycles),
+                project,
             )
         )

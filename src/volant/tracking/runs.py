@@ -115,10 +115,7 @@ class TrackedRunDesk:
         checks.batch(len(metrics), len(params), len(tags))
         self._data.log(
             checks.run_id(run_id),
-            [
-                checks.metric(point, f"metrics[{i}].name" if len(metrics) > 1 else "key")
-                for i, point in enumerate(metrics)
-            ],
+            checks.metrics(metrics),
             checks.params(params),
             checks.tags(dict(tags)),
         )

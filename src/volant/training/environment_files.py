@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,12 @@ _SYSTEM = re.compile(
     r"pytorch-cuda|pytorch-mutex|cpuonly|ffmpeg|graphviz|nodejs|tbb)"
 )
 _OWN = frozenset({"pip", "setuptools", "wheel"})
+# What images to build upon have besides Python, by their own names.
+_BROUGHT = {"tensorflow": "tensorflow", "pytorch": "torch"}
+_IMAGE = re.compile(
+    r"(?:.*/)?(?:intel-optimized-)?(?P<name>tensorflow|pytorch)(?::(?P<tag>[^@]*))?(?:@.*)?"
+)
+_RELEASE = re.compile(r"[0-9]+\.[0-9]+(?:\.[0-9]+)?(?=$|[-_+])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,36 @@ def wanted_of(folder: Path, *, pip_first: bool = False) -> Wanted:
         return _of_conda(name, told, reader)
     except (OSError, AttributeError, TypeError, ValueError) as error:
         raise _unreadable(name, error) from None
+
+
+def with_base_image(wanted: Wanted, image: str) -> tuple[Wanted, str | None]:
+    """With the library that an image to build upon would have brought, and what to tell of
+    it: codesets for `intel/intel-optimized-tensorflow:2.5.0` don't name TensorFlow."""
+    match = _IMAGE.fullmatch(image.strip().lower())
+    if match is None:
+        return wanted, None
+    library = _BROUGHT[match["name"]]
+    if library in {_called(line) for line in wanted.lines}:
+        return wanted, None
+    release = _RELEASE.match(match["tag"] or "")
+    line = f"{library}=={release[0]}" if release else library
+    return replace(wanted, lines=(*wanted.lines, line)), f"{line} is added: {image} has it"
+
+
+def with_companions(wanted: Wanted) -> Wanted:
+    """With TensorBoard beside TensorFlow and MLflow: MLflow's autologging of Keras writes
+    through it, and TensorFlow brings it along no more since 2.21."""
+    names = {_called(line) for line in wanted.lines}
+    if not {"tensorflow", "mlflow"} <= names or "tensorboard" in names:
+        return wanted
+    told = "tensorflow → tensorflow, tensorboard: MLflow's autologging needs both"
+    lines = (*wanted.lines, "tensorboard")
+    return replace(wanted, lines=lines, changes=(*wanted.changes, told))
+
+
+def _called(line: str) -> str:
+    match = _REQUIREMENT.fullmatch(line)
+    return re.sub(r"[-_.]+", "-", match["name"]).lower() if match else line
 
 
 def _named(folder: Path) -> str | None:

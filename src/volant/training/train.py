@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from volant.domain.codec import from_plain
+from volant.domain.model import Field
 from volant.domain.run import StepContext
 from volant.errors import InvalidInput, NotFound
 from volant.faults import crash_point
@@ -37,6 +39,7 @@ from volant.training.schema import (
 )
 from volant.training.search import Score
 from volant.training.signature import signature_of
+from volant.training.statistics import statistics_of, write_statistics
 
 _SHOWN_ROWS = 500
 
@@ -52,14 +55,20 @@ class _Fitted:
     modules: tuple[Any, ...] = ()
 
 
-def train(inputs: Mapping[str, Any], context: StepContext, score: Score) -> dict[str, Any]:
+def train(
+    inputs: Mapping[str, Any],
+    context: StepContext,
+    score: Score,
+    opener: Callable[[Path, Mapping[str, str]], Any] | None = None,
+) -> dict[str, Any]:
     """Fit a model by AutoML, by the user's own function or by a recipe, and save it in the
     workdir.
 
     Inputs: train_path, target, task, metric | None, budget_s, seed, call | None,
     code_dir | None, params, recipe | None, model_name. Outputs: model_dir, params, metrics,
     history, signature, runtime, metric, code_hash, environment_hash, fit_s. `score` measures
-    predictions (see `Score`).
+    predictions (see `Score`); `opener` (folder, SHA-256 by relative path) opens a model as a
+    replica does, for recipes that prove their conversion with it.
 
     An attempt that follows one which died after its model was saved answers with
     that model, if the inputs are the same.
@@ -90,7 +99,7 @@ def train(inputs: Mapping[str, Any], context: StepContext, score: Score) -> dict
         # Here, not above: nobody else pays for its libraries.
         from volant.training.recipes.text_classification import fine_tune
 
-        made = fine_tune(inputs, rows, context, _say)
+        made = fine_tune(inputs, rows, context, _say, opener)
         fit_s = time.monotonic() - started
     else:
         fitted = _fit(inputs, rows, metric, context, score)
@@ -103,6 +112,7 @@ def train(inputs: Mapping[str, Any], context: StepContext, score: Score) -> dict
             "history": fitted.history,
             "code_hash": fitted.code_hash,
         }
+    _describe(rows, made, target, task)
     answer = {
         **made,
         "metric": metric,
@@ -259,6 +269,15 @@ def _save(fitted: _Fitted, rows: pa.Table, task: str, seed: int, folder: Path) -
     write_package(package, folder)
     signature = json.loads(json.dumps(asdict(package.signature)))  # tuples as lists
     return {"model_dir": str(folder), "signature": signature, "runtime": runtime_of(package)}
+
+
+def _describe(rows: pa.Table, made: Mapping[str, Any], target: str, task: str) -> None:
+    """The statistics of all training rows, into the model's folder."""
+    fields = from_plain(tuple[Field, ...], made["signature"]["inputs"])
+    found = statistics_of(rows, fields, target, task)
+    if found.left_out:
+        _say(f"statistics of the first {len(found.columns)} columns; {found.left_out} have none")
+    write_statistics(found, Path(made["model_dir"]))
 
 
 def _fingerprint(inputs: Mapping[str, Any]) -> str:

@@ -15,14 +15,14 @@ from typing import Any, Protocol
 
 import uvicorn
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from volant import __version__
 from volant.settings import Settings
 from volant.web import serverlog
-from volant.web.api.app import create_app
-from volant.web.api.app_page import pages as app_pages
 from volant.web.api.app_sessions import AppSessions
 from volant.web.api.verbs import Platform
+from volant.web.front import Front
 from volant.web.git.door import routes as git_routes
 from volant.web.listener import BACKLOG, RECORD, Address, bind, check
 from volant.web.mlflow.door import routes as mlflow_routes
@@ -58,14 +58,13 @@ def serve(
     *,
     ready: Callable[[str], None],
     doors: Sequence[BaseRoute] = (),
-    sessions: AppSessions | None = None,
 ) -> None:
     """Start `platform` and serve it until SIGINT, SIGTERM or SIGHUP; then close it.
 
     `home/server.json` tells local clients where we are for as long as we accept.
     `ready` is called with our URL once requests are answered. A signal before that
     ends the start; one that comes while all is being closed is heard, and changes nothing.
-    `doors` are the routes of other protocols, and of pages with these `sessions`.
+    `doors` are the routes of other protocols, which answer before the API is built.
     """
     url = address.url(listener.getsockname()[1])
     record = home / RECORD
@@ -74,9 +73,19 @@ def serve(
         write_record(record, url)
         ready(url)
 
-    app = create_app(platform, hosts=address.names(), doors=doors, sessions=sessions)
-    server = _Server(_config(app, address), accepting)
-    app.state.leaving = lambda: server.should_exit  # an endless answer ends with us
+    def api() -> ASGIApp:
+        # Imported when it is asked for: see `Front`.
+        from volant.web.api.app import create_app
+        from volant.web.api.app_page import pages
+
+        sessions = AppSessions()
+        late = (*doors, *pages(platform, sessions))
+        app = create_app(platform, hosts=address.names(), doors=late, sessions=sessions)
+        app.state.leaving = lambda: server.should_exit  # an endless answer ends with us
+        return app
+
+    front = Front(doors, api, address.names())
+    server = _Server(_config(front, address), accepting)
     with _signals(server) as signals:
         try:
             platform.start()
@@ -188,6 +197,5 @@ def run(
     # The lock is ours now, so a record that lies here is a dead server's.
     (home / RECORD).unlink(missing_ok=True)
     serverlog.configure(home / "logs" / "server.log", terminal=terminal)
-    sessions = AppSessions()
-    doors = (*mlflow_routes(platform), *git_routes(platform), *app_pages(platform, sessions))
-    serve(platform, listener, address, home, ready=ready, doors=doors, sessions=sessions)
+    doors = (*mlflow_routes(platform), *git_routes(platform))
+    serve(platform, listener, address, home, ready=ready, doors=doors)

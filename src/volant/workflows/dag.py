@@ -201,7 +201,8 @@ def _line(
     told = [_what(plan.steps[name])]
     step = plan.steps[name]
     if step.foreach is not None:
-        told.append("for each")
+        count = _elements(step, Scope(plan.workflow.inputs, {}, step.extensions))
+        told.append("for each" if count is None else f"for each of {count:,}")
     if step.when is not None:
         told.append(f"when {step.when}")
     if step.cache:

@@ -19,6 +19,7 @@ from volant.workflows.expressions import nearest
 from volant.workflows.logs import log_folders, read_logs
 from volant.workflows.plan import plan_workflow
 
+_DIGITS = 10  # of a number that names an element, at most
 SEARCHED = 200  # newest runs that are looked through for a misspelt or a forgotten one
 
 
@@ -200,9 +201,10 @@ class RunDesk:
         # The state first: what was written before the end is then read after it.
         state = self._state(run, self._engine.states([run_id]))
         ended = state.status in TERMINAL
-        if step is not None:
-            of_step = next((entry for entry in state.steps if entry.name == step), None)
-            ended = ended or (of_step is not None and of_step.status in TERMINAL)
+        of_step = next((entry for entry in state.steps if entry.name == step), None)
+        if of_step is not None:
+            ended = ended or of_step.status in TERMINAL
+            _check_element(run, of_step, element)
         names = [
             name
             for spec in run.workflow.steps
@@ -269,10 +271,23 @@ def _step_and_element(run: Run, name: str) -> tuple[str, str | None]:
     """A step's name, and the whole when it names an element. Raises `NotFound`."""
     step, _, number = name.partition("/")
     foreach = any(spec.name == step and spec.foreach for spec in run.workflow.steps)
-    if foreach and number.isdecimal():
-        return step, name
+    if foreach and number.isdecimal() and len(number) < _DIGITS:
+        return step, f"{step}/{int(number)}"
     _check_step(run, name)
     return name, None
+
+
+def _check_element(run: Run, step: StepState, element: str | None) -> None:
+    """Raises `NotFound` when it is known that the step has no such element."""
+    total = (step.elements or {}).get("total")
+    if element is None or total is None or int(element.partition("/")[2]) < total:
+        return
+    there = f"They are {step.name}/0 to {step.name}/{total - 1}." if total else "Its list is empty."
+    raise NotFound(
+        f"Step {step.name!r} of run {run.id} has {total} elements, no {element}.",
+        there,
+        details={"run": run.id, "step": step.name, "elements": total},
+    )
 
 
 def _check_step(run: Run, step: str) -> None:

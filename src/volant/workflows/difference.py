@@ -16,6 +16,7 @@ Found = tuple[Run, RunState]
 
 _MISSING: Any = None
 _STEP_FIELDS = ("status", "cached", "error")
+_COUNTS = ("total", "failed")  # of a step's elements
 
 
 def difference(a: Found, b: Found) -> dict[str, Any]:
@@ -25,8 +26,8 @@ def difference(a: Found, b: Found) -> dict[str, Any]:
         `a`, `b` (their ids), `workflow` (name, version, status, codeset), `inputs` (a
         codeset's by its fields, so that a commit shows), `steps` (by name, of each step
         that either run has: status, cached, image, what it does, its inputs, environment,
-        outputs, and always `seconds`), `outputs` (the workflows'). What one of them hasn't
-        is None there.
+        outputs, how many elements it has, and always `seconds`), `outputs` (the
+        workflows'). What one of them hasn't is None there.
     """
     return {
         "a": a[0].id,
@@ -70,6 +71,8 @@ def _by_name(found: Found) -> dict[str, dict[str, Any]]:
         flat = _definition(_as_run(run, spec, outputs))
         if step is not None:
             flat |= {key: _plain(getattr(step, key)) for key in _STEP_FIELDS}
+            counts = step.elements or {}
+            flat |= {f"elements.{key}": counts[key] for key in _COUNTS if key in counts}
             flat |= {f"outputs.{key}": value for key, value in _flat(step.outputs).items()}
         told[spec.name] = flat
     return told

@@ -122,6 +122,11 @@ class Tables:
             sa.column("started_at_epoch_ms"),
             schema=schema,
         )
+        # Made once: making a query takes as long as the database takes to answer it.
+        told = self.status.c
+        self._statuses = sa.select(told.workflow_uuid, told.status, told.executor_id).where(
+            told.workflow_uuid.in_(sa.bindparam("ids", expanding=True))
+        )
 
     def check_writable(self) -> None:
         """Raises SQLAlchemy's error when another process keeps a SQLite file locked: DBOS
@@ -138,12 +143,9 @@ class Tables:
 
     def statuses(self, ids: Sequence[str]) -> Mapping[str, tuple[str, str | None]]:
         """DBOS status and executor of each workflow that exists."""
-        table = self.status.c
-        query = sa.select(table.workflow_uuid, table.status, table.executor_id).where(
-            table.workflow_uuid.in_(ids)
-        )
         with self.engine.connect() as connection:
-            return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+            rows = connection.execute(self._statuses, {"ids": list(ids)})
+            return {row[0]: (row[1], row[2]) for row in rows}
 
     def recorded_steps(self, ids: Sequence[str]) -> Sequence[tuple[str, str, str, int]]:
         """Workflow, name, JSON output and start (ms) of recorded steps, in order."""

@@ -217,7 +217,7 @@ class DbosEngine:
         with translated():
             self._tables.check_writable()
             entry.outside(enqueue)
-        self._wake()
+        self._wake_runs()
 
     def cancel(self, run_id: str) -> None:
         """Stop the run: nothing of it is started or recorded any more, its processes end.
@@ -443,7 +443,9 @@ class DbosEngine:
                     break
         except (SQLAlchemyError, Halt):
             return
-        self._wake_in(0.0, 0.05)
+        self._wake_runs()
+        if not self._registry.closing.wait(0.05):
+            self._wake_runs()
 
     def _wake_in(self, *delays_s: float) -> None:
         for delay_s in delays_s:
@@ -453,6 +455,10 @@ class DbosEngine:
     def _wake(self) -> None:
         for queue in self._queues:
             queue.wake()
+
+    def _wake_runs(self) -> None:
+        """A run was enqueued, or may start now; nothing is on the other queue for it."""
+        self._queues[0].wake()
 
     def _check_open(self) -> None:
         if self._closed or not self._launched:

@@ -32,8 +32,8 @@ _UNBEGUN = {
 
 @dataclass(frozen=True)
 class States:
-    """Two queries for a page of runs; a third while some of their steps are at work, and a
-    fourth while some of these are done for each element of a list."""
+    """Two queries for a page of runs; a third where some of their steps are at work or were
+    cancelled, and a fourth where some of these are done for each element of a list."""
 
     tables: Tables
 
@@ -43,7 +43,8 @@ class States:
         steps = {run_id: _step_names(row) for run_id, row in runs.items()}
         names = [step_id(run_id, name) for run_id in runs for name in steps[run_id]]
         rows = {row.workflow_id: row for row in rows_of(names)}
-        working = [name for name, row in rows.items() if row.status == "PENDING"]
+        # A cancelled one has no outcome that tells of its elements.
+        working = [name for name, row in rows.items() if row.status in ("PENDING", "CANCELLED")]
         records = self._records(working)
         elements = self._elements(records)
         return {
@@ -165,5 +166,5 @@ def _step_state(entry: Entry, run: RunStatus) -> StepState:
         outcome.outputs,
         None if outcome.status is RunStatus.CANCELLED else outcome.error,
         outcome.cached,
-        outcome.elements,
+        outcome.elements or elements,
     )

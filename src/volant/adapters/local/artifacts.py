@@ -33,6 +33,7 @@ class LocalArtifacts:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._kept: set[Path] = set()  # folders whose names are synced
 
     def put_tree(self, key: str, source: Path) -> tuple[str, Mapping[str, str]]:
         parts = _parts(key)
@@ -121,7 +122,7 @@ class LocalArtifacts:
         while folder != self._root:
             if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
                 raise InvalidInput(f"{key!r} leads through {folder}.", "Choose another key.")
-            if folder.is_dir() and any(entry.is_file() for entry in folder.iterdir()):
+            if folder.is_dir() and _has_files(folder):
                 inside = folder.relative_to(self._root).as_posix()
                 raise Conflict(
                     f"{key!r} lies inside the stored artifacts {inside!r}.", "Choose another key."
@@ -166,8 +167,12 @@ class LocalArtifacts:
                 return False
             raise
         folder = target.parent
-        while folder.is_relative_to(self._root):
-            sync(folder)
+        sync(folder)
+        # The names of the folders above it, unless this process has the disk keep them already:
+        # nobody takes such a folder away, only what lies in it.
+        while folder != self._root and folder not in self._kept:
+            sync(folder.parent)
+            self._kept.add(folder)
             folder = folder.parent
         return True
 
@@ -188,6 +193,12 @@ class LocalArtifacts:
                 f" {error.strerror or error}.",
                 "Check that the files are there and that their folder may be written.",
             ) from error
+
+
+def _has_files(folder: Path) -> bool:
+    """Asked of folders with thousands of names: their kinds come with them."""
+    with os.scandir(folder) as entries:
+        return any(entry.is_file() for entry in entries)
 
 
 def _parts(key: str) -> tuple[str, ...]:

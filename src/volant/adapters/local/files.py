@@ -24,6 +24,7 @@ from volant.ports.files import Draft, FileEntry
 _INCOMING = ".incoming"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MOST_PATH = 2048  # bytes: with the root before it, what Linux takes (PATH_MAX is 4096)
+_AT_ONCE = 1024  # buffers of one write, what Linux takes (IOV_MAX)
 _STALE_S = 24 * 3600.0  # a draft that nobody added to for a day has no writer any more
 
 
@@ -36,9 +37,15 @@ class LocalDraft:
         with told(path):
             self._file = path.open("xb", buffering=0)
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, *chunks: bytes) -> None:
+        left = [memoryview(chunk) for chunk in chunks if chunk]
         with told(self._path):
-            self._file.write(chunk)
+            while left:
+                written = os.writev(self._file.fileno(), left[:_AT_ONCE])
+                while left and written >= len(left[0]):
+                    written -= len(left.pop(0))
+                if written:
+                    left[0] = left[0][written:]
 
     def keep(self, path: str) -> None:
         self._file.close()

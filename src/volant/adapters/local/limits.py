@@ -14,7 +14,9 @@ import itertools
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _PREFIX = "volant-"
@@ -146,6 +148,19 @@ def _parents(self_cgroup: str, mounts: str, controller: str = "memory") -> list[
     Version 2 forbids processes beside limited groups (except at the root), so there our
     own group's parent, which a user session owns too, is the second choice.
     """
+    found: list[tuple[Path, int]] = []
+    for mount, group, version in _own(self_cgroup, mounts, controller):
+        if version == 1:
+            found.append((group, 1))
+            continue
+        candidates = [group] if group == mount else [group, group.parent]
+        found += [(path, 2) for path in candidates if _offers(path, controller)]
+    return [(path, version) for path, version in found if path.is_dir()]
+
+
+def _own(self_cgroup: str, mounts: str, controller: str) -> Iterator[tuple[Path, Path, int]]:
+    """The groups that this process is in: where its hierarchy is mounted, its folder, its
+    version."""
     v1_mount = v2_mount = None
     for line in mounts.splitlines():
         fields = line.split()
@@ -153,17 +168,13 @@ def _parents(self_cgroup: str, mounts: str, controller: str = "memory") -> list[
             v1_mount = Path(fields[1])
         elif len(fields) >= 4 and fields[2] == "cgroup2":
             v2_mount = Path(fields[1])
-    found: list[tuple[Path, int]] = []
     for line in self_cgroup.splitlines():
         number, _, rest = line.partition(":")
         names, _, own = rest.partition(":")
         if v1_mount is not None and controller in names.split(","):
-            found.append((v1_mount / own.lstrip("/"), 1))
+            yield v1_mount, v1_mount / own.lstrip("/"), 1
         elif v2_mount is not None and number == "0":
-            group = v2_mount / own.lstrip("/")
-            candidates = [group] if group == v2_mount else [group, group.parent]
-            found += [(path, 2) for path in candidates if _offers(path, controller)]
-    return [(path, version) for path, version in found if path.is_dir()]
+            yield v2_mount, v2_mount / own.lstrip("/"), 2
 
 
 def _offers(group: Path, controller: str) -> bool:
@@ -171,16 +182,29 @@ def _offers(group: Path, controller: str) -> bool:
 
 
 def machine_oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started."""
-    return _counter(Path("/proc/vmstat"), "oom_kill")
+    """How many processes the kernel has killed because the machine, or the container that we
+    are in, had no memory left."""
+    return _counter(_oom_counter(), "oom_kill")
+
+
+@cache
+def _oom_counter() -> Path:
+    """The machine counts every kill, also of what went over a limit of its own somewhere
+    else. So our own group's count is asked, where it has one: jobs without a limit are in
+    it, and those with one in none of ours."""
+    own, mounted = _read(Path("/proc/self/cgroup")), _read(Path("/proc/self/mounts"))
+    for _, group, version in _own(own, mounted, "memory"):
+        told = group / ("memory.events.local" if version == 2 else "memory.oom_control")
+        if "oom_kill " in _read(told):
+            return told
+    return Path("/proc/vmstat")
 
 
 def _counter(path: Path, name: str) -> int:
-    for line in _read(path).splitlines():
-        key, _, value = line.partition(" ")
-        if key == name and value.strip().isdigit():
-            return int(value)
-    return 0
+    # Not line by line: it is asked for twice a job, of a file of some hundred lines.
+    _, _, rest = f"\n{_read(path)}".partition(f"\n{name} ")
+    value = rest.partition("\n")[0].strip()
+    return int(value) if value.isdigit() else 0
 
 
 def _read(path: Path) -> str:

@@ -26,7 +26,8 @@ from volant.faults import crash_point
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[^\]]*\])?")
 _PIN = re.compile(r"===?\s*([A-Za-z0-9+!_-]+(?:\.[A-Za-z0-9+!_-]+)*)")
-_FORM = 1  # of what is stored; another form is locked anew
+_FORM = 2  # of what is stored; another form is locked anew
+_PKG_RESOURCES = "setuptools<81"  # later ones don't have it
 _TIMEOUT_S = 600.0
 
 Tell = Callable[[str], None]
@@ -175,7 +176,7 @@ class _Resolver:
         self, lines: Sequence[str], conda: Collection[str]
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Exact versions of `lines` and all that they need; and what was changed."""
-        found = self._compile(lines)
+        found = self._whole(lines)
         if found is not None:
             return found, ()
         self._tell("not everything can be had as it is written; looking for what is nearest")
@@ -185,7 +186,7 @@ class _Resolver:
         for weaken in (lambda way: way, _open_ended, _any_version):
             tried = [weaken(way) for way in ways]
             wanted = [way.line for way in tried if way.line]
-            found = self._compile(wanted, source=source)
+            found = self._whole(wanted, source=source)
             if found is not None:
                 return found, tuple(_changes(lines, tried, found))
         raise InvalidInput(
@@ -194,6 +195,16 @@ class _Resolver:
             code="environment.unsolvable",
             details={"uv": self._said, "lines": list(lines)},
         )
+
+    def _whole(self, lines: Sequence[str], *, source: bool = False) -> tuple[str, ...] | None:
+        """As `_compile`; where setuptools comes along unasked, one that still has the
+        pkg_resources that old releases import: MLflow 1, TensorBoard until 2.13."""
+        found = self._compile(lines, source=source)
+        named = {_canonical(_name(line)) for line in lines}
+        brought = found is not None and any(line.startswith("setuptools==") for line in found)
+        if not brought or "setuptools" in named:
+            return found
+        return self._compile([*lines, _PKG_RESOURCES], source=source) or found
 
     def _way(self, line: str, conda: bool) -> _Way:
         """The nearest that can be had of one requirement, alone."""

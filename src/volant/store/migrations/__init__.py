@@ -12,5 +12,6 @@ HISTORY: tuple[str, ...] = (
     "0008",
     "0009",
     "0010",
+    "0011",
 )
 HEAD = HISTORY[-1]

@@ -25,20 +25,25 @@ from volant.domain.run import StepContext
 from volant.errors import EXTRAS, InvalidInput, MissingExtra
 from volant.training.preemption import checkpoint, leave, preempted
 from volant.training.provenance import own_code_hash
-from volant.training.recipes.package import write_pipeline
+from volant.training.recipes.package import TextModel, write_text_model
+from volant.training.recipes.text_onnx import Open
 from volant.training.schema import classes_of, column_type, target_of
 
 NAME = "text-classification"
 _LOGS = 50  # points of the loss in the run's history
-_SHOWN_ROWS = 3
 
 Say = Callable[[str], None]
 
 
 def fine_tune(
-    inputs: Mapping[str, Any], rows: pa.Table, context: StepContext, say: Say
+    inputs: Mapping[str, Any],
+    rows: pa.Table,
+    context: StepContext,
+    say: Say,
+    opener: Open | None = None,
 ) -> dict[str, Any]:
-    """Train on `rows` and write `workdir/model`.
+    """Train on `rows` and write `workdir/model`. `opener` opens a model as a replica does,
+    which the proof of its conversion to ONNX needs; without it a pipeline is served.
 
     Inputs: target, seed, params (see `volant.domain.recipe`). Outputs: model_dir, signature,
     runtime, params, metrics, history, code_hash.
@@ -85,14 +90,14 @@ def fine_tune(
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if preempted() and trainer.state.global_step < trainer.state.max_steps:
         leave()
-    signature, runtime = write_pipeline(
+    field = Field(column, ColumnType.STRING.value, True)
+    signature, runtime = write_text_model(
         context.workdir / "model",
-        model=trainer.model.to("cpu").float(),
-        tokenizer=tokenizer,
-        field=Field(column, ColumnType.STRING.value, True),
-        classes=classes,
-        max_length=length,
-        example=texts[:_SHOWN_ROWS],
+        TextModel(trainer.model.to("cpu").float(), tokenizer, field, classes, length),
+        texts,
+        seed=seed,
+        convert=opener if params["serve"] == "auto" else None,
+        say=say,
     )
     return {
         "model_dir": str(context.workdir / "model"),

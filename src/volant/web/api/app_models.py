@@ -6,17 +6,18 @@ import http.client
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from volant.domain.codec import to_plain
 from volant.domain.model import ModelVersion
 from volant.errors import Conflict, NotFound, Unavailable, VolantError
-from volant.serving.trial import controls
+from volant.serving.trial import Control, controls, trained_controls
 from volant.web.api.verbs import Platform
 
 OWN_ID = "volant-app"  # the id of the page's own questions, which the log's view leaves out
-_SAMPLE = 2000  # rows that ranges are taken from
+_SAMPLE = 2000  # rows that ranges are taken from where training recorded none
 _LOGGED = 2000
 _TIMEOUT_S = 60.0
 _FRESH_S = 2.0
@@ -104,8 +105,7 @@ class AppModels:
 
     def _made(self, version: ModelVersion) -> dict[str, Any]:
         signature, lineage = version.signature, version.lineage
-        rules, names, rows = self._data(lineage.dataset, lineage.dataset_version)
-        made = controls(signature, rules, names, rows)
+        made, known = self._controls(version)
         tensors = signature.tensors.inputs if signature.tensors else ()
         return {
             "model": version.model,
@@ -116,8 +116,18 @@ class AppModels:
             "tensor": to_plain(tensors[0]) if tensors and made else None,
             "tensors": to_plain(tensors),
             "id": OWN_ID,
-            "dataset": f"{lineage.dataset}, version {lineage.dataset_version}" if rows else None,
+            "dataset": f"{lineage.dataset}, version {lineage.dataset_version}" if known else None,
         }
+
+    def _controls(self, version: ModelVersion) -> tuple[list[Control], bool]:
+        """The controls, and whether they show what the model was trained on."""
+        with suppress(NotFound, Conflict):
+            statistics = self._platform.registry.statistics(version.model, version.version)
+            return trained_controls(version.signature, statistics), True
+        lineage = version.lineage
+        dataset = "" if "imported" in version.runtime else lineage.dataset  # another platform's
+        rules, names, rows = self._data(dataset, lineage.dataset_version)
+        return controls(version.signature, rules, names, rows), bool(rows)
 
     def _data(
         self, dataset: str, version: int

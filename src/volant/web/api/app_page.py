@@ -25,7 +25,7 @@ from volant.serving.request_check import check_request
 from volant.web.api.app_models import AppModels
 from volant.web.api.app_sessions import LINK_S, SESSION_S, AppSessions
 from volant.web.api.guard import JSON_LIMIT, needs
-from volant.web.api.problems import on_volant_error
+from volant.web.api.problem import on_volant_error
 from volant.web.api.routing import router
 from volant.web.api.verbs import Platform
 

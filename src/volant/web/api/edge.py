@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from volant.domain.principal import Principal
-from volant.web.api.problems import internal_problem, problem
+from volant.web.api.problem import internal_problem, problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("volant.access")

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive
 
 from volant.domain.principal import Principal
 from volant.errors import Unauthenticated, VolantError
-from volant.web.api.problems import request_id
+from volant.web.api.problem import request_id
 from volant.web.api.verbs import Access, Platform
 
 JSON_LIMIT = 1 << 20  # bytes of a JSON body

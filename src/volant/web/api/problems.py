@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
@@ -20,27 +19,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from volant.errors import VolantError
-
-MEDIA_TYPE = "application/problem+json"
-
-# kind → status, and the title that never changes from one occurrence to the next
-KINDS: dict[str, tuple[int, str]] = {
-    "invalid_input": (400, "Invalid input"),
-    "unauthenticated": (401, "Not authenticated"),
-    "permission_denied": (403, "Permission denied"),
-    "not_found": (404, "Not found"),
-    "conflict": (409, "Conflict"),
-    "step_failed": (500, "A step failed"),
-    "missing_extra": (501, "An optional part isn't installed"),
-    "unavailable": (503, "Unavailable"),
-    "resource_exhausted": (507, "Resources exhausted"),
-    "error": (500, "Internal error"),
-}
-
-_HEADERS: dict[str, dict[str, str]] = {
-    "unauthenticated": {"WWW-Authenticate": 'Bearer realm="volant"'},
-    "unavailable": {"Retry-After": "2"},
-}
+from volant.web.api.problem import MEDIA_TYPE, on_volant_error, problem, request_id
 
 # status of the framework's own refusals → kind, code, what to do
 _HTTP: dict[int, tuple[str, str, str]] = {
@@ -63,70 +42,6 @@ class Problem(BaseModel):
     fix: str = Field(description="What to do now.")
     details: dict[str, Any] = Field(description="Facts: file, line, column, counts…")
     request_id: str = Field(description="The id to look for in the server's log.")
-
-
-def request_id(request: Request) -> str:
-    """The id that the edge gave to this request."""
-    return str(request.scope.get("volant.request_id", ""))
-
-
-def problem(
-    kind: str,
-    *,
-    status: int,
-    what: str,
-    code: str,
-    fix: str,
-    details: Mapping[str, Any],
-    request_id: str,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """The answer for one error."""
-    body = {
-        "type": f"urn:volant:{kind}",
-        "title": KINDS.get(kind, KINDS["error"])[1],
-        "status": status,
-        "detail": what,
-        "code": code,
-        "fix": fix,
-        "details": details,
-        "request_id": request_id,
-    }
-    return Response(
-        orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS),
-        status_code=status,
-        media_type=MEDIA_TYPE,
-        headers={**_HEADERS.get(kind, {}), **(headers or {})},
-    )
-
-
-def internal_problem(request_id: str) -> Response:
-    """The answer for an exception that nobody foresaw: it tells no internals."""
-    return problem(
-        "error",
-        status=500,
-        what="The server met an unexpected error.",
-        code="internal",
-        fix=f"Look for request {request_id} in the server's log.",
-        details={},
-        request_id=request_id,
-    )
-
-
-async def on_volant_error(request: Request, error: Exception) -> Response:
-    """A `VolantError` with the status of its kind."""
-    assert isinstance(error, VolantError)
-    kind = type(error).code
-    status = KINDS.get(kind, KINDS["error"])[0]
-    return problem(
-        kind,
-        status=status,
-        what=error.what,
-        code=error.error_code,
-        fix=error.fix,
-        details=error.details,
-        request_id=request_id(request),
-    )
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from volant.domain.model import ModelVersion, Stage
+from volant.domain.statistics import TrainingStatistics
 from volant.web.api.guard import Caller, needs
 from volant.web.api.models import Registration
 from volant.web.api.pages import Page, whole
@@ -148,6 +149,16 @@ def _views(api: APIRouter, platform: Platform) -> None:
         """From this version to the other, of the same model if none is named: metrics,
         parameters, inputs and outputs, data, files."""
         return dict(registry.diff((name, version), (to_model or name, to_version)))
+
+    @api.get(
+        "/models/{name}/versions/{version}/statistics",
+        dependencies=reads,
+        summary="What the training data looked like, column by column",
+    )
+    def models_statistics(name: str, version: str) -> TrainingStatistics:
+        """Of all rows that the version was trained on, without the holdout. 404 for a version
+        that no loop trained."""
+        return registry.statistics(name, version)
 
     @api.get(
         "/models/{name}/versions/{version}/card",

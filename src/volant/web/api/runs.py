@@ -92,10 +92,11 @@ ALL = Only()
 
 
 class LogLine(BaseModel):
-    """One line that a step wrote."""
+    """One line that a step wrote, or an element (`fit/2`) of a step with `foreach`. `time` is
+    in ISO 8601; null for what was left of a line when its writer died."""
 
     step: str
-    time: datetime | str
+    time: str | None
     stream: str
     text: str
 
@@ -174,7 +175,7 @@ def routes(platform: Platform) -> APIRouter:
     def runs_logs(
         run_id: str,
         step: str | None = None,
-        after: Annotated[str | None, Query(max_length=2000)] = None,
+        after: Annotated[str | None, Query(max_length=40_000)] = None,
     ) -> Logs:
         """Lines after the cursor `after`. Ask again with the new one until `done`."""
         found: dict[str, Any] = dict(runs.logs(run_id, step, after))

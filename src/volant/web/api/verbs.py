@@ -21,6 +21,7 @@ from volant.domain.loop import Loop, RolloutSpec
 from volant.domain.model import ModelVersion
 from volant.domain.principal import AuditEntry, Principal, Role, Token
 from volant.domain.run import Run, RunState, RunStatus
+from volant.domain.statistics import TrainingStatistics
 from volant.domain.tracking import (
     Experiment,
     ExperimentSummary,
@@ -143,6 +144,8 @@ class Registry(Protocol):
     def diff(self, a: tuple[str, int | str], b: tuple[str, int | str]) -> Mapping[str, Any]: ...
 
     def card(self, name: str, version: int | str, form: Literal["md", "html"]) -> str: ...
+
+    def statistics(self, name: str, version: int | str) -> TrainingStatistics: ...
 
     def export(self, name: str, version: int | str, *, without_pickles: bool = False) -> Any: ...
 

@@ -22,7 +22,7 @@ from volant.codesets.repository import Repository
 from volant.domain.principal import Principal
 from volant.errors import InvalidInput, NotFound, Unauthenticated, VolantError
 from volant.web.api.credentials import token_of
-from volant.web.api.problems import KINDS, request_id
+from volant.web.api.problem import KINDS, request_id
 from volant.web.git import webhooks
 from volant.web.git.service import BodyBroken, BodyTooLarge, Service, Threads, body_of, environment
 from volant.web.git.verbs import Platform

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from volant.errors import VolantError
-from volant.web.api.problems import on_volant_error, problem, request_id
+from volant.web.api.problem import on_volant_error, problem, request_id
 from volant.web.git.verbs import Platform
 
 BODY_LIMIT = 25 << 20  # bytes, the most that GitHub sends

@@ -17,12 +17,15 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from volant.access.permissions import Permission
+from volant.domain.project import DEFAULT_PROJECT
+from volant.domain.tracking import WORKSPACES
 from volant.errors import PermissionDenied, VolantError
 from volant.ports.files import Draft, FileEntry, Files
 from volant.web.mlflow.admission import admit
 from volant.web.mlflow.calls import Asked, Call
 from volant.web.mlflow.places import REGISTRY, place_of, uri_of
 from volant.web.mlflow.problems import answer, refused
+from volant.web.mlflow.scopes import Scope
 from volant.web.mlflow.verbs import Platform
 
 Json = dict[str, Any]
@@ -56,21 +59,27 @@ def routes(platform: Platform) -> Sequence[BaseRoute]:
 async def _list(platform: Platform, request: Request) -> Response:
     path = request.query_params.get("path", "").rstrip("/")
 
-    def listed() -> Json:
-        return {"files": entries(inside(platform, path), "")}
+    def listed(scope: Scope) -> Json:
+        found = inside(platform, scope.place(path))
+        if not path and scope.project == DEFAULT_PROJECT:
+            found = [entry for entry in found if entry.name != WORKSPACES]
+        return {"files": entries(found, "")}
 
     return await _guarded(platform, request, Permission.TRACKING_READ, listed)
 
 
 async def _guarded(
-    platform: Platform, request: Request, permission: Permission, act: Callable[[], Json | Response]
+    platform: Platform,
+    request: Request,
+    permission: Permission,
+    act: Callable[[Scope], Json | Response],
 ) -> Response:
-    """`act` in a thread, if the caller may; its errors as MLflow's."""
+    """`act` on the call's workspace in a thread, if the caller may; its errors as MLflow's."""
 
     def run() -> Response:
         try:
-            admit(platform.access, request, permission)
-            found = act()
+            _, project = admit(platform, request, permission)
+            found = act(Scope(platform, project))
         except VolantError as error:
             return refused(error)
         return found if isinstance(found, Response) else answer(200, found)
@@ -105,9 +114,10 @@ def entries(found: Sequence[FileEntry], prefix: str) -> list[Json]:
 
 
 async def _download(platform: Platform, request: Request) -> Response:
-    path = request.path_params["path"]
+    asked = request.path_params["path"]
 
-    def found() -> Response:
+    def found(scope: Scope) -> Response:
+        path = scope.place(asked)
         if path.startswith(REGISTRY):
             file = platform.registry_files.find(path.removeprefix(REGISTRY))
         else:
@@ -120,13 +130,16 @@ async def _download(platform: Platform, request: Request) -> Response:
 
 
 async def _upload(platform: Platform, request: Request) -> Response:
-    path = request.path_params["path"]
+    path = ""
+
+    def allowed() -> None:
+        nonlocal path
+        path = may_write(platform, request)
 
     def keep(draft: Draft) -> Response:
         draft.keep(path)
         return answer(200, {})
 
-    allowed = partial(may_write, platform, request)
     return await received(request, platform.artifact_files, allowed, keep)
 
 
@@ -148,9 +161,9 @@ async def received(
         if draft is None:
             allowed()
             draft = files.draft()
-        for chunk in waiting:
-            draft.add(chunk)
-            if digest is not None:
+        draft.add(*waiting)
+        if digest is not None:
+            for chunk in waiting:
                 digest.update(chunk)
         return draft
 
@@ -171,21 +184,20 @@ async def received(
         raise
 
 
-def may_write(platform: Platform, request: Request) -> None:
-    """Raises unless the caller may write at the request's path."""
-    admit(platform.access, request, Permission.TRACKING_LOG)
-    if request.path_params.get("path", "").startswith(REGISTRY):
+def may_write(platform: Platform, request: Request) -> str:
+    """Where the request's path leads; raises unless the caller may write there."""
+    _, project = admit(platform, request, Permission.TRACKING_LOG)
+    path = request.path_params.get("path", "")
+    if path.startswith(REGISTRY):
         raise PermissionDenied(
             "What the registry holds never changes.", "Register a new version instead."
         )
+    return Scope(platform, project).place(path)
 
 
 async def _delete(platform: Platform, request: Request) -> Response:
-    path = request.path_params["path"]
-
-    def deleted() -> Json:
-        may_write(platform, request)
-        platform.artifact_files.delete(path)
+    def deleted(_scope: Scope) -> Json:
+        platform.artifact_files.delete(may_write(platform, request))
         return {}
 
     return await _guarded(platform, request, Permission.TRACKING_DELETE, deleted)

@@ -17,13 +17,23 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, compile_path
 
 from volant.domain.principal import Principal
+from volant.domain.project import DEFAULT_PROJECT
 from volant.errors import InvalidInput, NotFound, VolantError
-from volant.web.api.problems import request_id
-from volant.web.mlflow import artifacts, experiments, logged_models, parts, registry, runs
+from volant.web.api.problem import request_id
+from volant.web.mlflow import (
+    artifacts,
+    experiments,
+    logged_models,
+    parts,
+    registry,
+    runs,
+    workspaces,
+)
 from volant.web.mlflow.admission import admit
 from volant.web.mlflow.calls import Asked, Call
 from volant.web.mlflow.fields import Fields
 from volant.web.mlflow.problems import answer, broken, refused
+from volant.web.mlflow.scopes import Scope
 from volant.web.mlflow.verbs import Platform
 
 # The version of MLflow whose protocol this is: some clients ask for it and compare.
@@ -39,6 +49,7 @@ CALLS: tuple[Call, ...] = (
     *logged_models.CALLS,
     *artifacts.CALLS,
     *registry.CALLS,
+    *workspaces.CALLS,
 )
 
 _log = structlog.get_logger("volant.web")
@@ -91,7 +102,7 @@ async def _health(request: Request) -> Response:
 def _server_info() -> Response:
     facts = {
         "store_type": "SqlStore",
-        "workspaces_enabled": False,
+        "workspaces_enabled": True,
         "trace_archival_enabled": False,
         "multipart_uploads_enabled": True,
         "multipart_downloads_enabled": False,
@@ -131,12 +142,15 @@ def _answered(
     platform: Platform, call: Call, names: dict[str, str], request: Request, body: bytes
 ) -> Response:
     principal: Principal | None = None
+    project, named = DEFAULT_PROJECT, workspaces.named(call.path, names)
     fields = Fields({})
     try:
-        principal = admit(platform.access, request, call.permission)
+        principal, project = admit(platform, request, call.permission, named)
         fields = _fields(request, names, body)
-        found = call.handler(Asked(platform, fields, principal))
-        response, outcome = answer(200, found), "ok"
+        if named is None:
+            fields = Scope(platform, project).check(call.method, call.path, fields)
+        found = call.handler(Asked(platform, fields, principal, project))
+        response, outcome = answer(call.status, found), "ok"
     except VolantError as error:
         response, outcome = refused(error), error.error_code
     except Exception as error:
@@ -144,12 +158,14 @@ def _answered(
         response, outcome = broken(request_id(request)), type(error).__name__
     if call.audit is not None and principal is not None:
         subject = call.audit.format_map(_Shown(fields))
+        if named is None and project != DEFAULT_PROJECT:
+            subject = f"project/{project}/{subject}"
         _note(platform, principal, call.path, subject, outcome, request_id(request))
     return response
 
 
 def _fields(request: Request, names: dict[str, str], body: bytes) -> Fields:
-    if request.method == "GET":
+    if request.method == "GET" or (request.method == "DELETE" and not body):
         fields = Fields.of_query(request.query_params.multi_items())
     else:
         fields = Fields.of_body(body)

@@ -35,7 +35,10 @@ def lifecycles(fields: Fields, name: str) -> tuple[Lifecycle, ...]:
 def _create(asked: Asked) -> Json:
     fields = asked.fields
     made = asked.platform.experiments.create(
-        fields.text("name"), fields.maybe("artifact_location") or "", dict(fields.pairs("tags"))
+        fields.text("name"),
+        fields.maybe("artifact_location") or "",
+        dict(fields.pairs("tags")),
+        project=asked.project,
     )
     return {"experiment_id": made.id}
 
@@ -46,7 +49,8 @@ def _get(asked: Asked) -> Json:
 
 
 def _by_name(asked: Asked) -> Json:
-    found = asked.platform.experiments.by_name(asked.fields.text("experiment_name"))
+    name = asked.fields.text("experiment_name")
+    found = asked.platform.experiments.by_name(name, asked.project)
     return {"experiment": answers.experiment(found)}
 
 
@@ -59,6 +63,7 @@ def _search(asked: Asked) -> Json:
         lifecycles(fields, "view_type"),
         limit,
         offset,
+        project=asked.project,
     )
     answer: Json = {"experiments": [answers.experiment(each) for each in found]}
     if more:

@@ -81,12 +81,23 @@ class Fields:
                 values[name] = value
         return cls(values)
 
-    def having(self, **more: str) -> Fields:
-        """With the parameters of the path."""
+    def having(self, **more: str | list[str]) -> Fields:
+        """With other parameters, such as those of the path."""
         return Fields({**self._values, **more}, self._at)
 
     def given(self, name: str) -> bool:
         return self._values.get(name) is not None
+
+    def plain(self, *names: str) -> tuple[Any, ...] | None:
+        """The values as they came, when exactly these names are there: for what comes by the
+        thousand in its usual form, to be looked at more closely if it isn't."""
+        values = self._values
+        if len(values) != len(names):
+            return None
+        try:
+            return tuple([values[name] for name in names])
+        except KeyError:
+            return None
 
     def text(self, *names: str) -> str:
         """The first of `names` that is there; raises for none or an empty one."""
@@ -174,6 +185,23 @@ class Fields:
                 raise wrong(f"{self._at}{name}", item, "a list of strings")
         return items
 
+    def ids(self, name: str) -> list[str]:
+        """What may be one id or a list of them; whatever can't be one is left out."""
+        value = self._values.get(name)
+        items = value if isinstance(value, list) else [value]
+        return [
+            str(item)
+            for item in items
+            if isinstance(item, str | int) and not isinstance(item, bool) and item != ""
+        ]
+
+    def inner_ids(self, name: str, key: str) -> list[str]:
+        """The different ids that objects of a list have under `key`."""
+        value = self._values.get(name)
+        items = value if isinstance(value, list) else []
+        found = [item.get(key) for item in items if isinstance(item, dict)]
+        return list(dict.fromkeys(one for one in found if isinstance(one, str) and one))
+
     def several(self, name: str) -> Iterator[Fields]:
         """A list of objects."""
         value = self._values.get(name)
@@ -182,9 +210,10 @@ class Fields:
         if not isinstance(value, list):
             raise wrong(f"{self._at}{name}", value, "a list")
         for i, item in enumerate(value):
+            at = f"{self._at}{name}[{i}]"
             if not isinstance(item, dict):
-                raise wrong(f"{self._at}{name}[{i}]", item, "an object")
-            yield Fields(item, f"{self._at}{name}[{i}].")
+                raise wrong(at, item, "an object")
+            yield Fields(item, at + ".")
 
     def inner(self, name: str) -> Fields:
         """An object in it."""

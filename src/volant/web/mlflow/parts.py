@@ -29,7 +29,7 @@ _BODY_LIMIT = 4 << 20  # bytes; the list of ten thousand parts takes about two m
 _PIECE = 1 << 20
 _TARGET = "target"  # the file of an upload that says where it goes
 
-_Handler = Callable[[Platform, Request, Fields], Response]
+_Handler = Callable[[Platform, Request, str, Fields], Response]
 
 
 def routes(platform: Platform) -> Sequence[BaseRoute]:
@@ -54,15 +54,15 @@ async def _serve(platform: Platform, handler: _Handler, request: Request) -> Res
 
     def run() -> Response:
         try:
-            may_write(platform, request)
-            return handler(platform, request, Fields.of_body(body))
+            folder = may_write(platform, request)
+            return handler(platform, request, folder, Fields.of_body(body))
         except VolantError as error:
             return refused(error)
 
     return await to_thread.run_sync(run)
 
 
-def _create(platform: Platform, request: Request, fields: Fields) -> Response:
+def _create(platform: Platform, request: Request, folder: str, fields: Fields) -> Response:
     count = fields.whole("num_parts", 1)
     if not 1 <= count <= MAX_PARTS:
         raise InvalidInput(
@@ -70,7 +70,7 @@ def _create(platform: Platform, request: Request, fields: Fields) -> Response:
         )
     upload = secrets.token_hex(16)
     target = platform.artifact_parts.draft()
-    target.add(_named(request, fields).encode())
+    target.add(_named(folder, fields).encode())
     target.keep(f"{upload}/{_TARGET}")
     base = str(request.url.replace(query="")).partition("/mpu/create/")[0]
     parts = [
@@ -80,11 +80,10 @@ def _create(platform: Platform, request: Request, fields: Fields) -> Response:
     return answer(200, {"upload_id": upload, "credentials": parts})
 
 
-def _named(request: Request, fields: Fields) -> str:
+def _named(folder: str, fields: Fields) -> str:
     """Where the artifact goes: the folder of the address, and the name of the client's file."""
     name = fields.text("path").replace("\\", "/").rpartition("/")[2]
-    folder = request.path_params["path"].strip("/")
-    return f"{folder}/{name}"
+    return f"{folder.strip('/')}/{name}"
 
 
 async def _part(platform: Platform, request: Request) -> Response:
@@ -113,9 +112,9 @@ def _target(platform: Platform, upload: str) -> str:
         ) from None
 
 
-def _complete(platform: Platform, request: Request, fields: Fields) -> Response:
+def _complete(platform: Platform, _request: Request, folder: str, fields: Fields) -> Response:
     upload = fields.text("upload_id")
-    target = _meant(platform, request, fields, upload)
+    target = _meant(platform, folder, fields, upload)
     draft = platform.artifact_files.draft()
     try:
         for part in fields.several("parts"):
@@ -128,9 +127,9 @@ def _complete(platform: Platform, request: Request, fields: Fields) -> Response:
     return answer(200, {})
 
 
-def _meant(platform: Platform, request: Request, fields: Fields, upload: str) -> str:
+def _meant(platform: Platform, folder: str, fields: Fields, upload: str) -> str:
     target = _target(platform, upload)
-    if target != _named(request, fields):
+    if target != _named(folder, fields):
         raise InvalidInput(
             f"The upload {upload!r} is for another artifact.", "Use the path it was begun with."
         )
@@ -149,8 +148,8 @@ def _append(platform: Platform, draft: Draft, upload: str, number: int, tag: str
             draft.add(piece)
 
 
-def _abort(platform: Platform, request: Request, fields: Fields) -> Response:
+def _abort(platform: Platform, _request: Request, folder: str, fields: Fields) -> Response:
     upload = fields.text("upload_id")
-    _meant(platform, request, fields, upload)
+    _meant(platform, folder, fields, upload)
     platform.artifact_parts.delete(upload)
     return answer(200, {})

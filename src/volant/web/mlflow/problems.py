@@ -20,6 +20,7 @@ _KINDS: dict[str, tuple[int, str]] = {
 }
 _CODES: dict[str, tuple[int, str]] = {
     "already_exists": (400, "RESOURCE_ALREADY_EXISTS"),
+    "project_exists": (400, "RESOURCE_ALREADY_EXISTS"),
     "not_implemented": (501, "NOT_IMPLEMENTED"),
     "no_endpoint": (404, "ENDPOINT_NOT_FOUND"),
 }
@@ -43,7 +44,10 @@ def broken(request_id: str) -> Response:
 
 
 def answer(status: int, body: object, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """A JSON answer; 204 has no body."""
     return Response(
-        orjson.dumps(body), status_code=status, media_type="application/json", headers=headers
+        b"" if status == 204 else orjson.dumps(body),
+        status_code=status,
+        media_type="application/json",
+        headers=headers,
     )

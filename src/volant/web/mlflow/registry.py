@@ -59,7 +59,10 @@ def _number(fields: Fields) -> int:
 def _create(asked: Asked) -> Json:
     fields = asked.fields
     made = asked.platform.registered.create(
-        fields.text("name"), fields.maybe("description") or "", dict(fields.pairs("tags"))
+        fields.text("name"),
+        fields.maybe("description") or "",
+        dict(fields.pairs("tags")),
+        project=asked.project,
     )
     return {"registered_model": model_json(made)}
 
@@ -92,7 +95,9 @@ def _search(asked: Asked) -> Json:
     fields = asked.fields
     limit, offset = fields.limit(100, 1000), fields.offset()
     registered = asked.platform.registered
-    found, more = registered.search(fields.maybe("filter"), fields.texts("order_by"), limit, offset)
+    found, more = registered.search(
+        fields.maybe("filter"), fields.texts("order_by"), limit, offset, project=asked.project
+    )
     models = [
         model_json(each, [version_json(one) for one in registered.latest(each.name)])
         for each in found
@@ -199,7 +204,7 @@ def _search_versions(asked: Asked) -> Json:
     fields = asked.fields
     limit, offset = fields.limit(10_000, 200_000), fields.offset()
     found, more = asked.platform.registered.search_versions(
-        fields.maybe("filter"), fields.texts("order_by"), limit, offset
+        fields.maybe("filter"), fields.texts("order_by"), limit, offset, project=asked.project
     )
     answer: Json = {"model_versions": [version_json(each) for each in found]}
     if more:

@@ -85,6 +85,12 @@ def _search(asked: Asked) -> Json:
 
 
 def _metric(fields: Fields) -> Metric:
+    plain = fields.plain("key", "value", "timestamp", "step")
+    if plain is not None:
+        key, value, timestamp, step = plain
+        plainly = type(value) is float and type(timestamp) is int and type(step) is int
+        if plainly and type(key) is str and key and timestamp.bit_length() < 64 > step.bit_length():
+            return Metric(key, value, step, timestamp)
     return Metric(
         fields.text("key"),
         fields.number("value"),
