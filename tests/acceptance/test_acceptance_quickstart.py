@@ -42,6 +42,7 @@ def run_of(volant, number):
     return run_id
 
 
+@pytest.mark.slow
 def test_the_quick_start_by_hand(user):
     platform, volant = user
     folder = platform.folder

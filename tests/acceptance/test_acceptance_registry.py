@@ -208,7 +208,9 @@ def example(folder, value):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [POINTS[0], *(pytest.param(each, marks=pytest.mark.chaos) for each in POINTS[1:])]
+)
 def test_an_import_that_dies_leaves_nothing_and_works_again(platforms, home, point):
     file = exported(home, "rent", "2")
     platform = platforms()

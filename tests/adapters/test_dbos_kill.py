@@ -194,7 +194,7 @@ def test_killed_at_random_times(children, tmp_path_factory, record_property):
     seed = int(os.environ.get("VOLANT_CHAOS_SEED") or random.SystemRandom().randrange(2**32))
     record_property("seed", seed)
     dice = random.Random(seed)
-    for turn in range(20):
+    for turn in range(10):
         home = tmp_path_factory.mktemp(f"turn{turn}")
         for _ in range(dice.randint(1, 3)):
             after_s = dice.uniform(0.0, 0.6)
@@ -209,7 +209,7 @@ def test_a_fan_out_killed_at_random_times(children, tmp_path_factory, record_pro
     seed = int(os.environ.get("VOLANT_CHAOS_SEED") or random.SystemRandom().randrange(2**32))
     record_property("seed", seed)
     dice = random.Random(seed)
-    for turn in range(15):
+    for turn in range(8):
         home = tmp_path_factory.mktemp(f"fan{turn}")
         for _ in range(dice.randint(1, 3)):
             if children(home, after_s=dice.uniform(0.0, 0.6), workflow="fan") == 0:

@@ -171,7 +171,7 @@ def test_serving_pins_name_every_peer_and_no_address():
         assert (contestants.PROGRAMS / f"{peer.name}.py").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.clients
 def test_serving_the_whole_thing_runs_without_peers(tmp_path: Path):
     from benchmarks.serving.__main__ import main
 

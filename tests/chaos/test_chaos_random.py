@@ -16,7 +16,7 @@ from platform_process import loop_file, own, table, write_csv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-KILLS = 12
+KILLS = 8
 AT_ONCE = 6  # kills until a run ends: a step that is lost time after time fails, rightly
 ROWS = 40
 BROKEN = [["tall", 0.5, 0.5, "yes"]]

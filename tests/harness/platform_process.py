@@ -19,6 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -432,9 +433,9 @@ def platforms() -> Generator[Callable[[], Platform]]:
 
     try:
         yield make
-        for platform in made:
-            if platform.process is not None and not platform.ended():
-                platform.down()
+        with ThreadPoolExecutor(4) as pool:
+            left = [each for each in made if each.process is not None and not each.ended()]
+            list(pool.map(Platform.down, left))
         for platform in made:  # one that was stopped a moment ago may still be ending
             wait_for(f"the end of {platform.family()}", lambda: not platform.family(), 10)  # noqa: B023
     finally:
