@@ -141,6 +141,15 @@ class Tables:
             finally:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_WAIT_MS}")
 
+    def under_way(self, queue: str) -> Sequence[str]:
+        """The workflows of a queue that wait, or were begun and didn't end."""
+        table = self.status.c
+        query = sa.select(table.workflow_uuid).where(
+            table.queue_name == queue, table.status.in_(("ENQUEUED", "PENDING"))
+        )
+        with self.engine.connect() as connection:
+            return [str(name) for name in connection.execute(query).scalars()]
+
     def statuses(self, ids: Sequence[str]) -> Mapping[str, tuple[str, str | None]]:
         """DBOS status and executor of each workflow that exists."""
         with self.engine.connect() as connection:

@@ -106,6 +106,8 @@ class DbosEngine:
         self._on_end = on_end
         self._mend_s = mend_s
         self._poll_s = 1.0 if shared else 5.0  # on SQLite nobody else enqueues
+        self._shared = shared
+        self._waiting: set[str] = set()  # runs of this process that aren't walked yet
         if heartbeat_s is None and shared:
             heartbeat_s = 5.0
         self._heartbeat: Heartbeat | None = None
@@ -182,6 +184,7 @@ class DbosEngine:
         )
         DBOS.listen_queues([])  # our own threads do; see wake.py
         DBOS.launch()
+        self._waiting.update(self._tables.under_way(RUNS_QUEUE))
         runs = DBOS.register_queue(
             RUNS_QUEUE,
             partition_concurrency=1,
@@ -216,6 +219,7 @@ class DbosEngine:
 
         with translated():
             self._tables.check_writable()
+            self._waiting.add(run.id)
             entry.outside(enqueue)
         self._wake_runs()
 
@@ -262,6 +266,7 @@ class DbosEngine:
         with translated():
             self._tables.check_writable()
             self._registry.revive(run_id)
+            self._waiting.add(run_id)
             entry.outside(resume, run, parts, RUNS_QUEUE)
         self._wake()
 
@@ -318,11 +323,13 @@ class DbosEngine:
 
     def walk(self, run_id: str, from_step: str | None) -> dict[str, Any]:
         """Called by DBOS: the workflow of a run."""
+        self._waiting.discard(run_id)
         try:
             with self._unless_closing():
                 return self._walker.walk(run_id, from_step)
         finally:
-            self._in_background(self._wake_after, run_id)
+            if self._shared or self._waiting:  # else there is nothing to look for
+                self._in_background(self._wake_after, run_id)
 
     def work(self, run_id: str, step: str, task: Mapping[str, Any]) -> dict[str, Any]:
         """Called by DBOS: the workflow of a step."""
@@ -373,6 +380,7 @@ class DbosEngine:
 
     def _cancelled(self, run_id: str) -> None:
         self._registry.cancel(run_id)
+        self._waiting.discard(run_id)
         for name, board in list(self._boards.items()):
             if name == run_id or name.startswith(step_id(run_id, "")):
                 board.look = True
