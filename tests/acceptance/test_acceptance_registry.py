@@ -163,6 +163,8 @@ def test_versions_are_described_as_they_are_told_of(home):
 
 
 def test_pruning_tells_and_then_does(home):
+    for version in ("1", "2"):  # what was deployed before is kept for a rollback
+        home.cli("deploy", f"rent@{version}")
     words = {"keep": 1, "model": "rent"}
     before = len(home.items("/models/rent/versions"))
     told = home.post("/model-retention", words)["items"]
