@@ -20,8 +20,9 @@ from volant.adapters.local.compute import LocalCompute
 from volant.adapters.local.zygote import ZygoteLauncher
 from volant.adapters.system import SystemClock
 from volant.app.home import Home
+from volant.app.jobs import job_of
 from volant.app.reuse import StepReuse
-from volant.domain.job import Job, JobStatus
+from volant.domain.job import JobStatus
 from volant.domain.run import Run, RunStatus, StepRequest
 from volant.domain.workflow import StepSpec, WorkflowSpec
 from volant.store import Store, sqlite_url
@@ -44,18 +45,7 @@ class Executor:
         if not ISOLATED:
             return dict(request.inputs)
         step = request.step
-        job = Job(
-            id=f"{request.run_id}:{step.name}:{request.attempt}",
-            step=step.name,
-            run_id=request.run_id,
-            attempt=request.attempt,
-            workdir=request.workdir,
-            log_path=request.workdir / "log.jsonl",
-            inputs=request.inputs,
-            entry=step.call,
-            profile=PROFILE,
-            env=step.env,
-        )
+        job = job_of(request, request.inputs, entry=step.call, profile=PROFILE, env=step.env)
         result = self.compute.run(job)
         if result.status is not JobStatus.SUCCEEDED:
             raise RuntimeError(f"{job.id}: {result}")

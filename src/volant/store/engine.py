@@ -166,9 +166,10 @@ class Write:
         """Insert a row unless it would break a unique constraint; whether it did."""
         return _new(table, tuple(values)).run(self.connection, [values]) > 0
 
-    def insert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
-        """Insert a row of plain values."""
-        _plain(table, tuple(row)).run(self.connection, [row])
+    def insert(self, table: sa.Table, *rows: Mapping[str, Any]) -> None:
+        """Insert rows of plain values, all with the same columns."""
+        if rows:
+            _plain(table, tuple(rows[0])).run(self.connection, rows)
 
     def upsert(
         self, table: sa.Table, rows: Sequence[Mapping[str, Any]], changed: Iterable[str]

@@ -144,17 +144,19 @@ class SqlExperiments:
         return compared(column, comparison, sqlite)
 
 
-def must_be_active(connection: sa.Connection, experiment_id: str) -> Experiment:
-    """The experiment; raises `NotFound`, or `InvalidInput` for a deleted one."""
-    found = _find(connection, experiments.c.id == experiment_id, experiment_id)
-    if found.lifecycle is not Lifecycle.ACTIVE:
+def must_be_active(connection: sa.Connection, experiment_id: str) -> None:
+    """Raises `NotFound`, or `InvalidInput` for a deleted experiment."""
+    found = _STATE.rows(connection, experiment=experiment_id)
+    if not found:
+        raise _absent(experiment_id)
+    state: Lifecycle = found[0][0]
+    if state is not Lifecycle.ACTIVE:
         raise InvalidInput(
-            f"The experiment {found.id} must be in the 'active' state."
-            f" Current state is {found.lifecycle.value}.",
+            f"The experiment {experiment_id} must be in the 'active' state."
+            f" Current state is {state.value}.",
             "Restore the experiment first.",
             code="not_active",
         )
-    return found
 
 
 def _find(connection: sa.Connection, where: Any, asked: str) -> Experiment:
@@ -176,6 +178,11 @@ def _absent(asked: str) -> NotFound:
 _NAMES = [column.name for column in columns(experiments)]
 _ONE = Prepared(
     lambda _: sa.select(*columns(experiments)).where(experiments.c.id == sa.bindparam("experiment"))
+)
+_STATE = Prepared(
+    lambda _: sa.select(experiments.c.lifecycle).where(
+        experiments.c.id == sa.bindparam("experiment")
+    )
 )
 _ITS_TAGS = Prepared(
     lambda _: (

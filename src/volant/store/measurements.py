@@ -94,11 +94,6 @@ def of_models(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[
     return {model: tuple(points) for model, points in found.items()}
 
 
-def insert_of(work: Write) -> Any:
-    """The dialect's `insert`, which knows ON CONFLICT."""
-    return insert_for(work.connection.dialect.name)
-
-
 def _row(names: Sequence[str], run_id: str, point: Metric) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(point, name) for name in names}
     row["run_id"] = run_id

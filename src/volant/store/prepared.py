@@ -8,7 +8,8 @@ and the driver's errors become ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 
@@ -29,36 +30,20 @@ class Prepared:
     def rows(self, connection: sa.Connection, **values: Any) -> list[tuple[Any, ...]]:
         """Execute a SELECT; all its rows."""
         ready = self._on(connection)
-        cursor = connection.connection.cursor()
-        try:
+        with _cursor(connection) as cursor:
             cursor.execute(ready.text, ready.bound(values))
             return ready.converted(cursor.fetchall(), cursor.description)
-        except Exception as error:
-            told = translate(error, connection.engine.url)
-            if told is None:
-                raise
-            raise told from error
-        finally:
-            cursor.close()
 
     def run(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> int:
         """Execute what gives no rows for each of `rows`; how many it changed in all."""
         ready = self._on(connection)
-        cursor = connection.connection.cursor()
-        try:
+        with _cursor(connection) as cursor:
             bound = ready.all_bound(rows)
             if len(bound) == 1:
                 cursor.execute(ready.text, bound[0])
             else:
                 cursor.executemany(ready.text, bound)
             return int(cursor.rowcount)
-        except Exception as error:
-            told = translate(error, connection.engine.url)
-            if told is None:
-                raise
-            raise told from error
-        finally:
-            cursor.close()
 
     def _on(self, connection: sa.Connection) -> _Ready:
         ready = self._ready.get(connection.dialect.name)
@@ -66,6 +51,21 @@ class Prepared:
             dialect = connection.dialect
             ready = self._ready[dialect.name] = _Ready(self._build(dialect.name), dialect)
         return ready
+
+
+@contextmanager
+def _cursor(connection: sa.Connection) -> Generator[Any]:
+    """The driver's own cursor; its errors become ours."""
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except Exception as error:
+        told = translate(error, connection.engine.url)
+        if told is None:
+            raise
+        raise told from error
+    finally:
+        cursor.close()
 
 
 def insert_for(dialect: str) -> Any:

@@ -10,8 +10,8 @@ from volant.domain.tracking import DatasetInput, Lifecycle, Metric, ModelLink
 from volant.errors import InvalidInput, NotFound
 from volant.store.engine import Database, Write
 from volant.store.experiments import upsert_pairs
-from volant.store.measurements import history, insert_of, insert_points
-from volant.store.prepared import Prepared
+from volant.store.measurements import history, insert_points
+from volant.store.prepared import Prepared, insert_for
 from volant.store.rows import missing, values
 from volant.store.tracked_runs import NAME_TAG
 from volant.store.tracking_tables import params, run_inputs, run_models, tags, tracked_runs
@@ -98,7 +98,8 @@ def _must_be_active(work: Write, run_id: str) -> None:
 def _add_params(work: Write, run_id: str, items: Mapping[str, str]) -> None:
     """A param is written once; the same value again is a client's retry."""
     rows = [{"run_id": run_id, "key": key, "value": value} for key, value in items.items()]
-    work.execute(insert_of(work)(params).on_conflict_do_nothing(), rows)
+    insert = insert_for(work.connection.dialect.name)
+    work.execute(insert(params).on_conflict_do_nothing(), rows)
     c = params.c
     keys = list(items)
     for i in range(0, len(keys), 500):

@@ -25,7 +25,6 @@ from volant.store.prepared import Prepared
 from volant.store.rows import columns, missing, values
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
 from volant.store.tracking_tables import (
-    experiments,
     latest_metrics,
     params,
     run_inputs,
@@ -56,7 +55,7 @@ class SqlTrackedRuns:
 
     def create(self, run: TrackedRun) -> TrackedRun:
         with self._database.write() as work:
-            _must_take(work, run.experiment_id)
+            must_be_active(work.connection, run.experiment_id)
             if not work.insert_new(tracked_runs, values(tracked_runs, run)):
                 raise Conflict(
                     f"A run with the id {run.id} exists already.", "", code="already_exists"
@@ -178,13 +177,6 @@ def _with_input(comparison: Comparison, sqlite: bool) -> sa.Select[Any]:
     return sa.select(run_inputs.c.run_id).where(compared(column, comparison, sqlite))
 
 
-def _must_take(work: Write, experiment_id: str) -> None:
-    """Raises unless the experiment is there and active."""
-    found = _TAKES.rows(work.connection, experiment=experiment_id)
-    if not found or found[0][0] is not Lifecycle.ACTIVE:
-        must_be_active(work.connection, experiment_id)
-
-
 def find_run(connection: sa.Connection, run_id: str) -> TrackedRun:
     """The run with all its data. Raises `NotFound`."""
     found = _ONE.rows(connection, run=run_id)
@@ -206,9 +198,8 @@ def find_run(connection: sa.Connection, run_id: str) -> TrackedRun:
 
 def insert_pairs(work: Write, table: sa.Table, run_id: str, items: Mapping[str, str]) -> None:
     """Keys and values of a new run."""
-    if items:
-        rows = ({"run_id": run_id, "key": key, "value": value} for key, value in items.items())
-        _NEW[table.name].run(work.connection, rows)
+    rows = [{"run_id": run_id, "key": key, "value": value} for key, value in items.items()]
+    work.insert(table, *rows)
 
 
 def _whole(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[TrackedRun]:
@@ -280,21 +271,6 @@ _TAGS = _of_run(tags.c.run_id, (tags.c.key, tags.c.value), tags.c.key)
 _ITS_LATEST = _of_run(_L.run_id, _POINT, _L.key)
 _ITS_INPUTS = _of_run(_I.run_id, _INPUT, _I.seq)
 _ITS_LINKS = _of_run(_M.run_id, _LINK, _M.step)
-_NEW = {
-    table.name: Prepared(
-        lambda _, table=table: (
-            sa.insert(table)
-            .values({name: sa.bindparam(name) for name in ("run_id", "key", "value")})
-            .inline()
-        )
-    )
-    for table in (params, tags)
-}
-_TAKES = Prepared(
-    lambda _: sa.select(experiments.c.lifecycle).where(
-        experiments.c.id == sa.bindparam("experiment")
-    )
-)
 
 
 def _latest(connection: sa.Connection, ids: Sequence[str]) -> Iterable[tuple[str, Metric]]:

@@ -107,7 +107,7 @@ class DbosEngine:
         self._mend_s = mend_s
         self._poll_s = 1.0 if shared else 5.0  # on SQLite nobody else enqueues
         self._shared = shared
-        self._waiting: set[str] = set()  # runs of this process that aren't walked yet
+        self._waiting: set[str] = set()  # runs that aren't walked yet; of SQLite's one worker
         if heartbeat_s is None and shared:
             heartbeat_s = 5.0
         self._heartbeat: Heartbeat | None = None
@@ -184,7 +184,8 @@ class DbosEngine:
         )
         DBOS.listen_queues([])  # our own threads do; see wake.py
         DBOS.launch()
-        self._waiting.update(self._tables.under_way(RUNS_QUEUE))
+        if not self._shared:
+            self._waiting.update(self._tables.under_way(RUNS_QUEUE))
         runs = DBOS.register_queue(
             RUNS_QUEUE,
             partition_concurrency=1,
@@ -219,7 +220,7 @@ class DbosEngine:
 
         with translated():
             self._tables.check_writable()
-            self._waiting.add(run.id)
+            self._await(run.id)
             entry.outside(enqueue)
         self._wake_runs()
 
@@ -266,7 +267,7 @@ class DbosEngine:
         with translated():
             self._tables.check_writable()
             self._registry.revive(run_id)
-            self._waiting.add(run_id)
+            self._await(run_id)
             entry.outside(resume, run, parts, RUNS_QUEUE)
         self._wake()
 
@@ -463,6 +464,11 @@ class DbosEngine:
     def _wake(self) -> None:
         for queue in self._queues:
             queue.wake()
+
+    def _await(self, run_id: str) -> None:
+        """A run is about to be enqueued. With several workers any of them may walk it."""
+        if not self._shared:
+            self._waiting.add(run_id)
 
     def _wake_runs(self) -> None:
         """A run was enqueued, or may start now; nothing is on the other queue for it."""

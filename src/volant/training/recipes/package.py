@@ -7,7 +7,6 @@ proven, `onnx/` holds the graph that is served, with its tokenizer; otherwise a 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -21,7 +20,7 @@ from uuid import uuid4
 import yaml
 
 from volant.domain.model import Field
-from volant.training.files import whole_folder
+from volant.training.files import sha256_of, whole_folder
 from volant.training.provenance import installed
 from volant.training.recipes.text_onnx import Open, Proof, export, proof_texts, prove
 from volant.training.signature import signature_of
@@ -117,13 +116,8 @@ def _write_facts(draft: Path, signature: dict[str, Any], runtime: dict[str, Any]
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[path.relative_to(folder).as_posix()] = digest
-    return found
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def _requirements(kind: str) -> list[str]:
