@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr
+
+PREFIX = "VOLANT_"
 
 
-class Settings(BaseSettings):
-    """Where this platform lives and how big it may be."""
+class Settings(BaseModel):
+    """Where this platform lives and how big it may be. What isn't given is taken from the
+    environment. Raises pydantic's `ValidationError`."""
 
-    model_config = SettingsConfigDict(env_prefix="VOLANT_", extra="ignore")
+    def __init__(self, **given: Any) -> None:
+        named = {key.upper(): value for key, value in os.environ.items()}
+        found = {
+            field: named[variable]
+            for field in type(self).model_fields
+            if (variable := PREFIX + field.upper()) in named
+        }
+        super().__init__(**(found | given))
 
     home: Path = Path.home() / ".volant"
     host: str = "127.0.0.1"

@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import structlog
 import uvicorn
 
 from volant.cli.main import main
@@ -72,8 +71,6 @@ def surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("COLUMNS", "80")
     time.tzset()
-    with structlog.testing.capture_logs():
-        yield
 
 
 class Result:

@@ -14,7 +14,9 @@ from alembic.script import ScriptDirectory
 import volant.store
 from volant.errors import Conflict, Unavailable
 from volant.store import Store, open_engine, sqlite_url
-from volant.store.migrations import HEAD, HISTORY
+from volant.store.engine import Database
+from volant.store.migrate import migrate
+from volant.store.migrations import HEAD, HISTORY, snapshot
 from volant.store.schema import PARTIAL, for_ddl, metadata
 
 FOLDER = Path(volant.store.__file__).parent / "migrations"
@@ -62,6 +64,23 @@ def test_every_numbered_table_never_reuses_a_number(tmp_path: Path) -> None:
             assert set(made) == {
                 name for name, table in metadata.tables.items() if "seq" in table.c
             }
+
+
+def test_the_ready_made_tables_are_those_that_the_migrations_make(tmp_path: Path) -> None:
+    made: list[str] = []
+    for ready_made in (False, True):
+        database = Database(sqlite_url(tmp_path / f"{ready_made}.db"))
+        migrate(database, ready_made=ready_made)
+        database.close()
+        made.append(snapshot.dump(tmp_path / f"{ready_made}.db"))
+    kept = snapshot.FILE.read_text(encoding="utf-8")
+    assert made == [kept, kept], "run `python -m volant.store.migrations.snapshot`"
+
+
+def test_a_first_start_needs_no_alembic_on_sqlite(tmp_path: Path) -> None:
+    code = f"{MIGRATE}; assert not any('alembic' in name for name in sys.modules)"
+    url = sqlite_url(tmp_path / "volant.db")
+    subprocess.run([sys.executable, "-c", code, url], check=True, timeout=60)
 
 
 def test_migrate_again_does_nothing(store: Store) -> None:

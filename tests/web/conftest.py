@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
-import structlog
 
+from volant.web import serverlog
 from volant.web.api.app import create_app
 
 
@@ -59,5 +60,13 @@ def call(app):
 @pytest.fixture(autouse=True)
 def quiet_log():
     """Log lines as structured events in a list, not on the terminal."""
-    with structlog.testing.capture_logs() as lines:
-        yield lines
+    lines = []
+    kept = logging.Handler()
+    kept.emit = lambda record: lines.append(serverlog.line(record))
+    logger = logging.getLogger("volant")
+    level = logger.level
+    logger.addHandler(kept)
+    logger.setLevel(logging.DEBUG)
+    yield lines
+    logger.removeHandler(kept)
+    logger.setLevel(level)

@@ -312,7 +312,6 @@ class Platform:
         self.data.recover()
         self.runs.recover()
         self.workbench.start()
-        self._launcher.warm("serve")
         self.predictions.start()
         threading.Thread(target=self._keep_trying, name="volant-waiting", daemon=True).start()
 
@@ -415,12 +414,15 @@ class Platform:
 
     def _expect_push(self, dataset: str) -> None:
         """An upload has begun: import what its push will need while the bytes arrive."""
+        self._engine.warm()
         self._compute.warm("data")
         with contextlib.suppress(VolantError):  # a guess about the future never fails an upload
             if self._store.triggers.for_dataset(dataset):
                 self._compute.warm("train")
 
     def _warm(self) -> None:
+        self._engine.warm()
+        self.controller.warm()
         for profile in ("data", "train"):
             self._compute.warm(profile)
 

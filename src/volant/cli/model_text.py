@@ -8,9 +8,8 @@ import typer
 
 from volant.cli.output import Output
 from volant.cli.text import clock, number
-from volant.domain.statistics import ValueCount, moment
-
-_SHOWN_VALUES = 3
+from volant.domain.codec import from_plain
+from volant.domain.statistics import TrainingStatistics
 
 Name = Annotated[str, typer.Argument(help="The model.")]
 Version = Annotated[str, typer.Argument(help="A number, or champion, or challenger.")]
@@ -80,42 +79,24 @@ def _shapes(tensors: list[dict[str, Any]]) -> dict[str, str]:
     return {each["name"]: f"{each['datatype']} {each['shape']}" for each in tensors}
 
 
-def _training_data(out: Output, statistics: dict[str, Any] | None) -> None:
-    if not statistics:
+def _training_data(out: Output, told: dict[str, Any] | None) -> None:
+    if not told:
         return
-    columns = [*statistics["columns"], statistics["label"]]
+    statistics = from_plain(TrainingStatistics, told)
     out.line()
-    out.line(f"Training data ({statistics['rows']} rows)", "bold")
+    out.line(f"Training data ({statistics.rows} rows)", "bold")
     rows = [
-        (each["name"], str(each["missing"]), *_range(each), _frequent(each)) for each in columns
+        (
+            column.name,
+            str(column.missing),
+            *(map(number, column.range) if column.range else "---"),
+            column.shown or "-",
+        )
+        for column in (*statistics.columns, statistics.label)
     ]
     out.table(("column", "missing", "min", "median", "max", "most frequent"), rows)
-    if statistics["left_out"]:
-        out.line(f"  {statistics['left_out']} more columns have no statistics.", "dim")
-
-
-def _range(column: dict[str, Any]) -> tuple[str, str, str]:
-    told = column["numbers"]
-    if told is None:
-        return "-", "-", "-"
-    values = (told["min"], told["quantiles"]["p50"], told["max"])
-    if column["type"] == "timestamp":
-        low, middle, high = ((moment(value) or number(value))[:16] for value in values)
-    else:
-        low, middle, high = map(number, values)
-    return low, middle, high
-
-
-def _frequent(column: dict[str, Any]) -> str:
-    if column["numbers"] is not None:
-        return "-"
-    shown = [
-        str(ValueCount(one["value"], one["count"])) for one in column["values"][:_SHOWN_VALUES]
-    ]
-    if not shown:
-        return f"{column['distinct']} values, none kept"
-    more = column["distinct"] - len(shown)
-    return ", ".join(shown) + (f", {more} more" if more else "")
+    if statistics.left_out:
+        out.line(f"  {statistics.left_out} more columns have no statistics.", "dim")
 
 
 def _section(out: Output, title: str, values: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,6 +87,7 @@ def _foreground(
         os.set_inheritable(ready_fd, False)
     home = options.home_folder()
     process.refuse_second(home)
+    gc.disable()  # until all is imported: there is no garbage in it, and looking takes long
     from volant.web.listener import Address
     from volant.web.server import run
 
@@ -95,6 +97,8 @@ def _foreground(
     )
 
     def ready(url: str) -> None:
+        gc.freeze()
+        gc.enable()
         word = {"url": url, "pid": os.getpid()}
         if ready_fd is None:
             document = {**word, "home": str(home)}

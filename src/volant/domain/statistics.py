@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 STATISTICS_FILE = "training_statistics.json"  # among a version's files
 FORMAT = 1
+_SHOWN = 3  # of the most frequent values
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -65,6 +66,27 @@ class ColumnStatistics:
     infinite: int = 0
     numbers: NumberStatistics | None = None
     values: tuple[ValueCount, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The most frequent values as people read them; nothing for numbers."""
+        if self.numbers is not None:
+            return ""
+        if not self.values:
+            return f"{self.distinct} values, none kept"
+        told = [str(one) for one in self.values[:_SHOWN]]
+        more = self.distinct - len(told)
+        return ", ".join([*told, f"{more} more"] if more else told)
+
+    @property
+    def range(self) -> tuple[float | str, ...]:
+        """Least, median and greatest value, of timestamps to the minute; nothing for others."""
+        if self.numbers is None:
+            return ()
+        values = (self.numbers.min, self.numbers.quantiles["p50"], self.numbers.max)
+        if self.type != "timestamp":
+            return values
+        return tuple(value if (told := moment(value)) is None else told[:16] for value in values)
 
     @property
     def listed(self) -> bool:

@@ -14,7 +14,7 @@ from volant.bounded_yaml import read_yaml
 from volant.errors import InvalidInput
 
 # What a replica imports beside the model's own libraries.
-REPLICA = ("numpy", "orjson", "httptools", "uvloop", "h2", "protobuf", "structlog")
+REPLICA = ("numpy", "orjson", "httptools", "uvloop", "h2", "protobuf")
 # What a runtime imports, where the model's own list doesn't name it.
 RUNTIME: dict[str, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),

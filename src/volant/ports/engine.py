@@ -64,7 +64,12 @@ class Plan(Protocol):
 
 class RunEngine(Protocol):
     def launch(self) -> None:
-        """Begin to work: take up the runs that were under way, then new ones."""
+        """Begin to work: take up the runs that were under way, then new ones. Without
+        any, what costs much may wait for the first call about a run."""
+        ...
+
+    def warm(self) -> None:
+        """A run comes soon: make ready for it, in the background."""
         ...
 
     def start(self, run: Run) -> None:

@@ -15,14 +15,13 @@ from volant.domain.dataset import DatasetVersion
 from volant.domain.decision import Decision
 from volant.domain.metric import better_when_greater
 from volant.domain.model import ModelVersion, Stage
-from volant.domain.statistics import ColumnStatistics, TrainingStatistics, moment
+from volant.domain.statistics import TrainingStatistics
 from volant.registry.document import Block, Bullets, Heading, Paragraph, Table
 
 INTENDED_USE = "card.intended_use"
 LIMITS = "card.limits"
 _MOST_PARAMS = 200
 _MOST_COLUMNS = 100
-_SHOWN_VALUES = 3
 _TOLD = frozenset({"rule", "name", "passed", "reason"})
 
 _STAGES = {
@@ -168,32 +167,18 @@ def _columns(statistics: TrainingStatistics | None) -> list[Block]:
     more = len(statistics.columns) - len(shown) + statistics.left_out
     head = ["column", "missing", "min", "median", "max", "most frequent"]
     rows = [
-        [column.name, str(column.missing), *_range(column), _frequent(column)]
+        [
+            column.name,
+            str(column.missing),
+            *(map(number, column.range) if column.range else [""] * 3),
+            column.shown,
+        ]
         for column in (*shown, label)
     ]
     said = f"Of {statistics.rows} rows, the holdout not among them. {label.name} is predicted."
     if more:
         said += f" {more} more columns aren't shown."
     return [Heading("Training data"), Paragraph(said), Table(head, rows)]
-
-
-def _range(column: ColumnStatistics) -> list[str]:
-    numbers = column.numbers
-    if numbers is None:
-        return ["", "", ""]
-    values = (numbers.min, numbers.quantiles["p50"], numbers.max)
-    if column.type == "timestamp":
-        return [(moment(value) or number(value))[:16] for value in values]
-    return [number(value) for value in values]
-
-
-def _frequent(column: ColumnStatistics) -> str:
-    if column.numbers is None and not column.values:
-        return f"{column.distinct} values, none kept"
-    shown = [str(one) for one in column.values[:_SHOWN_VALUES]]
-    if column.values and column.distinct > len(shown):
-        shown.append(f"{column.distinct - len(shown)} more")
-    return ", ".join(shown)
 
 
 def _signature(version: ModelVersion) -> list[Block]:

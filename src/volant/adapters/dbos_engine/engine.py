@@ -205,6 +205,9 @@ class DbosEngine:
 
     # the port
 
+    def warm(self) -> None:
+        """Nothing: it is ready."""
+
     def start(self, run: Run) -> None:
         """Enqueue `run`; the same id again does nothing. Raises `InvalidInput` when its
         workflow can't be run."""

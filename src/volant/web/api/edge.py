@@ -3,21 +3,22 @@ net for exceptions that nobody foresaw."""
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
 from collections.abc import Collection
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from volant.domain.principal import Principal
 from volant.web.api.problem import internal_problem, problem
+from volant.web.serverlog import current_request, told
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_log = structlog.get_logger("volant.access")
+_log = logging.getLogger("volant.access")
 
 # An API answers data, never a page: nothing in it may run, be framed or be kept.
 _HEADERS = {
@@ -51,7 +52,7 @@ class Edge:
         scope["volant.request_id"] = request_id
         answer = _Answer(send, request_id)
         started = time.perf_counter()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        token = current_request.set(request_id)
         try:
             if self._hosts is not None and _host(headers) not in self._hosts:
                 await _wrong_host(headers, request_id)(scope, receive, answer.send)
@@ -60,13 +61,15 @@ class Edge:
         except ClientDisconnect:
             answer.status = 499  # nobody is left to read an answer
         except Exception:
-            _log.exception("unexpected error", method=scope["method"], path=scope["path"])
+            _log.exception(
+                "unexpected error", extra=told(method=scope["method"], path=scope["path"])
+            )
             if answer.status:
                 raise  # half an answer is out: only a broken connection tells the truth
             await internal_problem(request_id)(scope, receive, answer.send)
         finally:
             _tell(scope, answer.status, time.perf_counter() - started)
-            structlog.contextvars.unbind_contextvars("request_id")
+            current_request.reset(token)
 
 
 class _Answer:
@@ -110,9 +113,7 @@ def _wrong_host(headers: Headers, request_id: str) -> ASGIApp:
 def _tell(scope: Scope, status: int, seconds: float) -> None:
     principal: Principal | None = scope.get("volant.principal")
     client = scope.get("client")
-    level = _log.debug if scope["path"] == "/api/v1/health" else _log.info
-    level(
-        "request",
+    fields = told(
         method=scope["method"],
         path=scope["path"],
         status=status,
@@ -120,3 +121,5 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
         principal=principal.name if principal else None,
         client=client[0] if client else None,
     )
+    level = logging.DEBUG if scope["path"] == "/api/v1/health" else logging.INFO
+    _log.log(level, "request", extra=fields)

@@ -6,11 +6,11 @@ checks it before the body is read; a route without a declaration can't be built.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import structlog
 from anyio import to_thread
 from fastapi import Depends, Request, Security, params
 from fastapi.routing import APIRoute
@@ -23,6 +23,7 @@ from volant.domain.principal import Principal
 from volant.errors import Unauthenticated, VolantError
 from volant.web.api.problem import request_id
 from volant.web.api.verbs import Access, Platform
+from volant.web.serverlog import told
 
 JSON_LIMIT = 1 << 20  # bytes of a JSON body
 CODE_LIMIT = 48 << 20  # bytes of a body that carries a user's code, base64
@@ -32,7 +33,7 @@ _BEARER = HTTPBearer(
     description="A Volant token. The first one lies in the server's home, in the file `token`.",
     auto_error=False,
 )
-_log = structlog.get_logger("volant.web")
+_log = logging.getLogger("volant.web")
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,11 @@ async def _audit(access: Access, request: Request, guard: Guard, action: str, ou
     except VolantError as error:
         _log.error(
             "audit entry not stored",
-            principal=principal.name,
-            action=action,
-            subject=subject,
-            outcome=outcome,
-            error=str(error),
+            extra=told(
+                principal=principal.name,
+                action=action,
+                subject=subject,
+                outcome=outcome,
+                error=str(error),
+            ),
         )

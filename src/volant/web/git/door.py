@@ -6,11 +6,11 @@ Plain ASGI: git's answers may be gigabytes and begin before its questions end.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import anyio
-import structlog
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -26,6 +26,7 @@ from volant.web.api.problem import KINDS, request_id
 from volant.web.git import webhooks
 from volant.web.git.service import BodyBroken, BodyTooLarge, Service, Threads, body_of, environment
 from volant.web.git.verbs import Platform
+from volant.web.serverlog import told
 
 UPLOAD, RECEIVE = "upload-pack", "receive-pack"
 ASKED_LIMIT = 64 << 20  # bytes of a fetch's question
@@ -38,7 +39,7 @@ _NO_CACHE = {
 }
 _RIGHTS = {UPLOAD: Permission.CODESETS_READ, RECEIVE: Permission.CODESETS_PUSH}
 
-_log = structlog.get_logger("volant.web")
+_log = logging.getLogger("volant.web")
 
 
 def routes(platform: Platform) -> Sequence[BaseRoute]:
@@ -125,12 +126,12 @@ async def _refs(platform: Platform, threads: Threads, request: Request) -> Respo
         try:
             asked = Admitted(platform, request, service)
             words = (service, "--stateless-rpc", "--advertise-refs", str(asked.repository.path))
-            told = platform.workbench.codesets.git.run(*words, env=asked.env)
+            refs = platform.workbench.codesets.git.run(*words, env=asked.env)
         except VolantError as error:
             return refused(error)
         head = b"" if asked.second else _line(f"# service=git-{service}\n") + b"0000"
         kind = f"application/x-git-{service}-advertisement"
-        return Response(head + told, media_type=kind, headers=_NO_CACHE)
+        return Response(head + refs, media_type=kind, headers=_NO_CACHE)
 
     return await to_thread.run_sync(advertised, limiter=threads.limiter)
 
@@ -194,7 +195,9 @@ class Exchange:
             return "timeout"
         else:
             if code:
-                _log.warning("git", service=self._service, code=code, said=service.said())
+                _log.warning(
+                    "git", extra=told(service=self._service, code=code, said=service.said())
+                )
             return "failed" if code else "ok"
         finally:
             with anyio.CancelScope(shield=True):
@@ -205,16 +208,19 @@ class Exchange:
         try:
             codesets.pushes.settle(asked.project, asked.name, asked.principal.name)
         except VolantError as error:  # the watcher tries again
-            _log.error("push not stored", codeset=f"{asked.project}/{asked.name}", error=str(error))
+            _log.error(
+                "push not stored",
+                extra=told(codeset=f"{asked.project}/{asked.name}", error=str(error)),
+            )
 
     async def _audit(self, request: Request, outcome: str) -> None:
         principal: Principal | None = request.scope.get("volant.principal")
         if self._service != RECEIVE or principal is None:
             return
         subject = "codeset/{project}/{name}".format_map(request.path_params)
-        told = (principal.name, "codesets.push", subject, outcome, request_id(request))
+        entry = (principal.name, "codesets.push", subject, outcome, request_id(request))
         with contextlib.suppress(VolantError):
-            await to_thread.run_sync(self._platform.access.note, *told)
+            await to_thread.run_sync(self._platform.access.note, *entry)
 
 
 class _Answer:
@@ -246,6 +252,6 @@ class _Answer:
         if self._status:
             return
         self._status = status
-        told = {"Content-Type": kind, **_NO_CACHE}
-        headers = [(key.lower().encode(), value.encode()) for key, value in told.items()]
+        fields = {"Content-Type": kind, **_NO_CACHE}
+        headers = [(key.lower().encode(), value.encode()) for key, value in fields.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

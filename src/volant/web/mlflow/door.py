@@ -6,11 +6,11 @@ one hop to a thread, which admits the caller, answers and writes the audit.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import structlog
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route, compile_path
 from volant.domain.principal import Principal
 from volant.domain.project import DEFAULT_PROJECT
 from volant.errors import InvalidInput, NotFound, VolantError
+from volant.web import serverlog
 from volant.web.api.problem import request_id
 from volant.web.mlflow import (
     artifacts,
@@ -52,7 +53,7 @@ CALLS: tuple[Call, ...] = (
     *workspaces.CALLS,
 )
 
-_log = structlog.get_logger("volant.web")
+_log = logging.getLogger("volant.web")
 
 
 def routes(platform: Platform) -> Sequence[BaseRoute]:
@@ -154,7 +155,9 @@ def _answered(
     except VolantError as error:
         response, outcome = refused(error), error.error_code
     except Exception as error:
-        _log.exception("unexpected error", method=request.method, path=request.url.path)
+        _log.exception(
+            "unexpected error", extra=serverlog.told(method=request.method, path=request.url.path)
+        )
         response, outcome = broken(request_id(request)), type(error).__name__
     if call.audit is not None and principal is not None:
         subject = call.audit.format_map(_Shown(fields))
@@ -177,7 +180,10 @@ def _note(platform: Platform, principal: Principal, path: str, *told: str) -> No
     try:
         platform.access.note(principal.name, action, *told)
     except VolantError as error:
-        _log.error("audit entry not stored", action=action, told=told, error=str(error))
+        _log.error(
+            "audit entry not stored",
+            extra=serverlog.told(action=action, subject=told, error=str(error)),
+        )
 
 
 class _Shown(dict[str, Any]):
