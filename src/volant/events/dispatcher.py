@@ -142,7 +142,7 @@ class Dispatcher:
             except Exception:
                 log.exception("Dispatching events failed; it goes on.")
                 dispatched = 0
-            if dispatched == 0:
+            if dispatched == 0 or (dispatched < _BATCH and not self._troubles):
                 self._woken.wait(self._poll_s)
 
     def dispatch_pending(self) -> int:

@@ -9,10 +9,28 @@ import sqlalchemy as sa
 
 from volant.domain.event import Event
 from volant.store.engine import Database, Write
-from volant.store.rows import missing, one, page, paged, record, several, values
+from volant.store.prepared import Prepared
+from volant.store.rows import missing, one, page, paged, record, values
 from volant.store.schema import events
 
 _FIELDS = [column for column in events.c if column.name not in ("seq", "dispatched_at")]
+
+_NAMES = [column.name for column in _FIELDS]
+_PENDING = Prepared(
+    lambda _: (
+        sa.select(*_FIELDS)
+        .where(events.c.dispatched_at.is_(None))
+        .order_by(events.c.seq)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
+)
+_DISPATCHED = Prepared(
+    lambda _: (
+        sa.update(events)
+        .where(events.c.id == sa.bindparam("event_id"), events.c.dispatched_at.is_(None))
+        .values(dispatched_at=sa.bindparam("moment"))
+    )
+)
 
 
 class SqlEvents:
@@ -26,14 +44,9 @@ class SqlEvents:
             return emit(work, event)
 
     def pending(self, limit: int) -> Sequence[Event]:
-        statement = (
-            sa.select(*_FIELDS)
-            .where(events.c.dispatched_at.is_(None))
-            .order_by(events.c.seq)
-            .limit(limit)
-        )
         with self._database.read() as connection:
-            return several(connection, Event, statement)
+            found = _PENDING.rows(connection, most=limit)
+        return [Event(**dict(zip(_NAMES, row, strict=True))) for row in found]
 
     def pending_count(self) -> int:
         statement = sa.select(sa.func.count()).where(events.c.dispatched_at.is_(None))
@@ -41,13 +54,9 @@ class SqlEvents:
             return int(connection.execute(statement).scalar_one())
 
     def mark_dispatched(self, event_id: str) -> None:
-        guarded = (
-            sa.update(events)
-            .where(events.c.id == event_id, events.c.dispatched_at.is_(None))
-            .values(dispatched_at=datetime.now(UTC))
-        )
+        told = {"event_id": event_id, "moment": datetime.now(UTC)}
         with self._database.write() as work:
-            if not work.changed(guarded):
+            if not _DISPATCHED.run(work.connection, [told]):
                 _find(work.connection, event_id)  # dispatched already, or unknown
 
     def get(self, event_id: str) -> Event:
