@@ -33,8 +33,9 @@ class Samples:
 class Line:
     """One line of the table.
 
-    `at_most` and `at_least` bound our median; `ratio_at_least` bounds ours ÷ floor. Without
-    any of them the line is there to be read.
+    `at_most` bounds our median; `ratio_at_least` bounds ours ÷ floor. Without any of them the
+    line is there to be read. `paired`: ours and the floor's were taken in turns, so that the
+    ratio is the median of each two's, which a machine whose speed drifts leaves alone.
     """
 
     figure: str
@@ -45,12 +46,16 @@ class Line:
     at_most: float | None = None
     ratio_at_least: float | None = None
     note: str = ""
+    paired: bool = False
 
     @property
     def ratio(self) -> float | None:
         """Ours divided by the floor."""
         if self.floor is None or self.floor.median == 0:
             return None
+        if self.paired:
+            both = zip(self.ours.values, self.floor.values, strict=True)
+            return statistics.median(ours / floor for ours, floor in both)
         return self.ours.median / self.floor.median
 
     @property

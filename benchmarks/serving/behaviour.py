@@ -190,10 +190,10 @@ def _log(ours: Ours, work: Path, quick: bool) -> Sequence[Found]:
         return [Missing(figure, ours.missing["logged"])]
     question = wires.OIP.ask("logistic", ours.asked["logistic"].rows[:1])
     taken: dict[str, list[float]] = {"logged": [], "logistic": []}
-    for _ in range(1 if quick else 5):
+    for _ in range(2 if quick else 20):
         for name, rates in taken.items():
             with cores.on(cores.LOAD):
-                load = measure(ours.url(name), question.body, 16, 1 if quick else 2, work)
+                load = measure(ours.url(name), question.body, 16, 1, work)
             rates.append(load.rate)
     return [
         Line(
@@ -202,5 +202,6 @@ def _log(ours: Ours, work: Path, quick: bool) -> Sequence[Found]:
             Samples(taken["logged"]),
             Samples(taken["logistic"], "the same model with its log off"),
             ratio_at_least=0.9,
+            paired=True,
         )
     ]

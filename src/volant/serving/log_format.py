@@ -18,6 +18,8 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -99,7 +101,7 @@ def batch_payload(  # noqa: PLR0917 - in the order they lie there; hot
     if (body := _alike(feeds)) is not None:
         flags |= _ALIKE
         first = feeds[0]
-        parts += (_shape(first.dtype.str.encode(), first, first.nbytes), body)
+        parts += (_head_of(first.dtype, first.shape), body)
     else:
         for each in feeds:
             _pack(each, parts)
@@ -125,18 +127,21 @@ def _alike(feeds: Sequence[Array]) -> bytes | None:
         return b"".join([each.tobytes() for each in feeds])
 
 
-def _shape(kind: bytes, values: Array, size: int) -> bytes:
-    return _ARRAY.pack(kind, values.ndim, size) + array("I", values.shape).tobytes()
+def _shape(kind: bytes, shape: Sequence[int], size: int) -> bytes:
+    return _ARRAY.pack(kind, len(shape), size) + array("I", shape).tobytes()
+
+
+@lru_cache(4096)  # batches have few sizes, and columns few types
+def _head_of(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return _shape(kind.str.encode(), shape, kind.itemsize * prod(shape))
 
 
 def _pack(values: Array, parts: list[bytes]) -> None:
     if values.dtype.hasobject:
-        kind = _TEXTS
         body = orjson.dumps(values.reshape(-1).tolist(), default=_not_text)
+        parts += (_shape(_TEXTS, values.shape, len(body)), body)
     else:
-        kind = values.dtype.str.encode()
-        body = values.tobytes()
-    parts += (_shape(kind, values, len(body)), body)
+        parts += (_head_of(values.dtype, values.shape), values.tobytes())
 
 
 def _not_text(value: Any) -> Any:

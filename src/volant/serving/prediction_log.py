@@ -125,7 +125,7 @@ class PredictionLog:
         Never raises: what can't be logged is counted in `missed`.
         """
         try:
-            if self._spec.sample < 1.0 or any(each.copy for each in asked):
+            if self._spec.sample < 1.0 or True in [each.copy for each in asked]:
                 asked, feeds, outputs = self._sampled(asked, feeds, outputs)
                 if not asked:
                     return
