@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import orjson
@@ -50,7 +50,7 @@ class Exchange:
         self._connection = connection
         self.method = method
         self.path = path
-        self.headers: dict[bytes, bytes] = {}
+        self.headers: Mapping[bytes, bytes] = {}  # those of several requests may be one
         self.body = b""
         self.keep_alive = True
         self.old_client = False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from volant.serving.exchange import Exchange
+from volant.serving.heads import Head
 from volant.serving.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_upgrade",
         "_url",
+        "_whole",
         "internal",
         "peer",
     )
@@ -84,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._held = 0  # of a body that isn't complete, as the server counts it
         self._url = b""
+        self._whole: bytes | None = None  # what the parser has, if a request begins it
         self._headers: dict[bytes, bytes] = {}
         self._parser = httptools.HttpRequestParser(self)
         self.peer = ""  # the client's address, without its port
@@ -139,6 +142,12 @@ class Connection(asyncio.Protocol):
             data = self._first + data
             if not self._is_http1(data):
                 return
+        if not self._reading:
+            known = self._server.heads.find(data)
+            if known is not None:
+                self._begin_known(*known)
+                return
+            self._whole = data
         was_in_head, body_bytes = self._in_head or self._in_chunk, self._body_bytes
         self._fed = len(data)
         try:
@@ -148,6 +157,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if not self._deaf:  # else what came before in `data` was the last already
                 self._reject(Refusal(400, f"Expected HTTP/1.1, got bytes that aren't: {error}."))
+        self._whole = None
         if self._reading or self._held:
             self._hold()
         still = self._in_head or (self._in_chunk and self._body_bytes == body_bytes)
@@ -299,9 +309,17 @@ class Connection(asyncio.Protocol):
                 return
         if not exchange.keep_alive:
             self._deaf = True
+        elif self._whole is not None and not exchange.old_client:
+            self._server.heads.keep(self._whole, method, self._url, self._headers)
         self._begin(exchange)
 
     # a request's life
+
+    def _begin_known(self, head: Head, body: bytes) -> None:
+        exchange = Exchange(self, head.method, head.url)
+        exchange.headers = head.headers
+        exchange.body = body
+        self._begin(exchange)
 
     def _begin(self, exchange: Exchange) -> None:
         server = self._server

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from volant.serving.counter_map import IN_FLIGHT
 from volant.serving.counters import Counters
+from volant.serving.heads import Heads
 from volant.serving.http import Connection, Exchange
 from volant.serving.limits import HttpLimits
 from volant.serving.refusal import Refusal
@@ -61,6 +62,7 @@ class HttpServer:
         self.errors = 0  # 5xx
         self.in_flight = 0
         self.peak_in_flight = 0
+        self.heads = Heads()
         self.date = b""
         self.empty = asyncio.Event()
         self._log = log
@@ -236,7 +238,7 @@ class HttpServer:
         given = exchange.headers.get(b"x-request-id")
         if given is None:
             given = b"%s-%d" % (self._instance, next(self._ids))
-            exchange.headers[b"x-request-id"] = given
+            exchange.headers = {**exchange.headers, b"x-request-id": given}
         return given[:_ID_BYTES]
 
     def broke(self, exchange: Exchange, error: Exception) -> None:
@@ -252,6 +254,7 @@ class HttpServer:
         if self._logged > _LOGGED_A_SECOND:
             self._log({"suppressed": self._logged - _LOGGED_A_SECOND})
         self._logged = 0
+        self.heads.sweep()
         self.sweep()
         self._timer = self.loop.call_later(1.0, self._tick)
 
