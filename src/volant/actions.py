@@ -51,6 +51,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "serve-torch": (*_REPLICA, "torch", "volant.serving.runtimes.torch"),
     "serve-hf": (*_REPLICA, "torch", "transformers.pipelines"),
     "serve-tensorflow": (*_REPLICA, "volant.serving.runtimes.tensorflow"),
+    "serve-openvino": (*_REPLICA, "volant.serving.runtimes.openvino"),
     "serve-text": ("onnxruntime", *_REPLICA, "tokenizers"),
     "serve-code": _REPLICA,
     "batch": (
@@ -282,11 +283,34 @@ def prove_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
         return unpickled(body, name)
 
     def taken(path: Path, key: str) -> Any:
+        if path.suffix == ".xml":
+            from volant.serving.runtimes import openvino
+
+            return openvino.open_path(path).inputs
         from volant.serving.runtimes.tensorflow import open_path
 
         return open_path(path, key).inputs
 
     return prove(inputs, context.workdir, Tools(load_model, discover, convert, unpickled, taken))
+
+
+def convert_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:
+    """Make an inspected model into OpenVINO's own form, and compare the two."""
+    from volant.formats.openvino_ir import Asked, Tools, convert
+
+    def tensorflow(path: Path, key: str) -> Asked:
+        from volant.serving.runtimes import tensorflow
+
+        opened = tensorflow.open_path(path, key)
+        return Asked(opened.inputs, lambda feeds: tensorflow.answers(opened, feeds))
+
+    def openvino(path: Path) -> Asked:
+        from volant.serving.runtimes import openvino
+
+        opened = openvino.open_path(path)
+        return Asked(opened.inputs, opened.ask)
+
+    return convert(inputs, context.workdir, Tools(tensorflow, openvino))
 
 
 def receive_model(inputs: Inputs, context: StepContext) -> dict[str, Any]:

@@ -3,12 +3,12 @@ plug-in: group `volant.<port>`, name → factory."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from importlib import metadata
 from typing import Any
 
 from volant.errors import Conflict, InvalidInput, MissingExtra, NotFound, VolantError
+from volant.yamltext.problems import nearest
 
 _PREFIX = "volant."
 
@@ -62,10 +62,10 @@ def _unknown(group: str, name: str) -> VolantError:
     if name in _extras():
         return MissingExtra(f"{group} {name!r}", name)
     installed = names(group)
-    guess = difflib.get_close_matches(name, installed, n=1)
+    guess = nearest(name, installed)
     fix = f"Installed: {', '.join(installed) or 'none'}."
     if guess:
-        fix = f"Did you mean {guess[0]}? {fix}"
+        fix = f"Did you mean {guess}? {fix}"
     return NotFound(
         f"No plug-in {name!r} is installed for {group}.",
         fix,

@@ -110,6 +110,25 @@ def test_a_second_run_is_taken_over_and_serves_the_same(platform: Platform) -> N
     assert platform.get(f"/deployments/{APP}")["live_revision"] == 1
 
 
+def test_a_converter_hands_on_what_it_doesnt_convert(platform: Platform) -> None:
+    url = f"models:/{APP}/1"
+    run, steps = _run(
+        platform,
+        f"""
+name: hand-on-model
+steps:
+  - name: it
+    image: registry.example/fuseml/ovms-converter:v0.3.0
+    inputs: [{{name: input_model, value: '{url}'}}, {{name: batch, value: 1}}]
+    outputs: [{{name: ovms-model-url}}]
+""",
+    )
+    assert steps["it"]["outputs"] == {"ovms-model-url": url}
+    said = _log(platform, run["id"], "it")
+    assert "batch isn't needed: any number of rows is taken" in said
+    assert f"{url} is MLflow, lightgbm: it is handed on as it is" in said
+
+
 CONTRACT = """
 name: contract
 inputs:

@@ -314,7 +314,7 @@ def test_tensorflows_graphs_and_keras_files(platform, tmp_path):
     for path, name, options in (
         (logged, "logged", ()),
         (tmp_path / "net.keras", "file", ()),
-        (tmp_path / "exported", "exported", ("--trust-pickle",)),
+        (tmp_path / "exported", "graph", ("--trust-pickle",)),
     ):
         version, ask = served(platform, path, name, *options)
         assert version["runtime"]["kind"] == "tensorflow"

@@ -179,6 +179,16 @@ def test_the_last_admin_stays(desk: AccessDesk, tmp_path: Path) -> None:
     desk.revoke(first.id)
 
 
+def test_whoever_keeps_a_list_of_tokens_is_told_of_each_change(desk: AccessDesk) -> None:
+    told: list[int] = []
+    desk.on_change(lambda: told.append(len(desk.token_sha256s())))
+    token, _ = desk.issue("ada", Role.ADMIN)
+    desk.lend("run/r1/train", Role.DEVELOPER)
+    desk.issue("grace", Role.ADMIN)
+    desk.revoke(token.id)
+    assert told == [1, 1, 2, 3, 2]  # what the same borrower had is revoked first
+
+
 def test_a_token_revoked_elsewhere_is_remembered_for_seconds_only(
     desk: AccessDesk, store: Store, ticking: Ticking, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ def sleep(inputs, context):
     return {"slept": True}
 def drawn(inputs, context): return {"r": random.random()}
 def unwritable(inputs, context):
-    (context.workdir / f"outputs.{context.attempt}.json.part").mkdir(); return {}
+    (context.workdir / f"outputs.{context.attempt}.json").mkdir(); return {}
 """
 IDS = itertools.count(1)
 

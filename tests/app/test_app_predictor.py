@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from volant.app.converter import _check as _check_conversion
 from volant.app.predictor import _app_name, _changes, _check_engine
 from volant.app.step_place import CodesetInput, Place
 from volant.domain.run import StepRequest, StepSpecRef
@@ -44,6 +45,7 @@ def test_an_applications_name(tmp_path: Path) -> None:
         ("tensorflow", "sklearn", False),
         ("triton", "sklearn", False),
         ("mlflow", "sklearn", True),
+        ("openvino", "keras", False),
     ],
 )
 def test_the_flavor_and_the_engine(tmp_path: Path, engine: str, flavors: str, fits: bool) -> None:
@@ -53,7 +55,27 @@ def test_the_flavor_and_the_engine(tmp_path: Path, engine: str, flavors: str, fi
         return
     with pytest.raises(InvalidInput, match=rf"flavor {flavors}; predictor {engine}") as raised:
         _check_engine(tmp_path, engine)
-    assert "auto or sklearn" in raised.value.fix
+    assert f"auto or {'tensorflow' if flavors == 'keras' else flavors}" in raised.value.fix
+
+
+@pytest.mark.parametrize(
+    ("engine", "fits"), [("openvino", True), ("triton", True), ("onnx", False)]
+)
+def test_the_engine_of_a_converted_model(tmp_path: Path, engine: str, fits: bool) -> None:
+    (tmp_path / "model.xml").write_text('<?xml version="1.0"?>\n<net name="m" version="11"/>')
+    (tmp_path / "model.bin").write_bytes(b"")
+    if fits:
+        _check_engine(tmp_path, engine)
+        return
+    with pytest.raises(InvalidInput, match="flavor openvino; predictor onnx"):
+        _check_engine(tmp_path, engine)
+
+
+@pytest.mark.parametrize("name", ["scale", "mean_values", "reverse_input_channels"])
+def test_what_a_converter_cant_do(tmp_path: Path, name: str) -> None:
+    _check_conversion(_place(tmp_path, reverse_input_channels="false"))
+    with pytest.raises(InvalidInput, match=name):
+        _check_conversion(_place(tmp_path, **{name: "true"}))
 
 
 def test_limits_of_its_replicas(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def test_benchmarks_goals_and_numbers():
     assert Line("a", "s", Samples([3]), at_most=2).met is False
     assert Line("a", "1/s", Samples([5]), Samples([10]), ratio_at_least=1).met is False
     assert Line("a", "s", Samples([3])).met is None
+    taken = (Samples([9, 90]), Samples([10, 100]))
+    assert Line("a", "1/s", *taken, ratio_at_least=0.9, paired=True).met is True
     assert [number(v) for v in (0, 0.0123, 0.5, 12.34, 12345.6)] == [
         "0",
         "0.012",

@@ -180,6 +180,8 @@ def test_artifacts_go_up_and_down(door: Door) -> None:
     assert door.ask("DELETE", f"{FILES}/{root}/a").status_code == 404
     refused = door.ask("PUT", f"{FILES}/{root}/x", Role.VIEWER, content=b"x")
     assert refused.status_code == 403
+    refused = door.ask("DELETE", f"{FILES}/{root}/empty", Role.VIEWER)
+    assert (refused.status_code, "tracking.delete" in refused.json()["message"]) == (403, True)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import pytest
 
+from volant.domain.workflow import MAX_ELEMENTS
 from volant.errors import InvalidInput
-from volant.workflows.elements import MAX_ELEMENTS, elements, references_in_elements, written_out
+from volant.workflows.elements import elements, references_in_elements, written_out
 from volant.workflows.evaluation import Scope
 
 SCOPE = Scope(

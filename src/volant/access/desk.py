@@ -65,6 +65,11 @@ class AccessDesk:
         self._monotonic = monotonic
         self._cache: dict[str, tuple[Principal, float]] = {}
         self._lock = threading.Lock()
+        self._changed: Callable[[], None] = lambda: None
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when a token was made or revoked. It must be quick."""
+        self._changed = callback
 
     def first_token(self, home: Path) -> str:
         """The secret in `home/token`, made if need be with an admin's rights.
@@ -137,6 +142,7 @@ class AccessDesk:
     def _forget(self) -> None:
         with self._lock:
             self._cache.clear()
+        self._changed()
 
     def allow(self, principal: Principal, permission: Permission | str) -> None:
         """Raises `PermissionDenied` unless the principal's role has `permission`."""
@@ -153,6 +159,7 @@ class AccessDesk:
         secret = _new_secret()
         token = self._token("tok", principal, role, secret)
         self._tokens.create(token)
+        self._changed()
         return token, secret
 
     def lend(self, borrower: str, role: Role) -> str:
@@ -163,6 +170,7 @@ class AccessDesk:
         self.recall(borrower)
         secret = _new_secret()
         self._tokens.create(self._token("tok", borrower[:200], role, secret))
+        self._changed()
         return secret
 
     def recall(self, borrower: str = LENT) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 from pathlib import Path
 
+from volant.durable import write_whole
 from volant.errors import ResourceExhausted, Unavailable
 
 _MAX_BYTES = 4096
@@ -37,17 +36,7 @@ def write(path: Path, secret: str) -> None:
     """Replace the file whole or not at all; it is never readable for others."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp makes the file with mode 0600 from its first moment.
-        descriptor, draft = tempfile.mkstemp(prefix=".token-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(f"{secret}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).replace(path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        write_whole(path, f"{secret}\n", mode=_OWNER_ONLY)
     except OSError as error:
         what = f"The token file {path} can't be written: {error.strerror or error}."
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:

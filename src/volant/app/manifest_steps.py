@@ -18,6 +18,7 @@ from typing import Any
 from volant.access.desk import LENT
 from volant.adapters.local import callee
 from volant.adapters.local.environments import READY
+from volant.app.converter import Converter
 from volant.app.jobs import job_of
 from volant.app.predictor import Predictor
 from volant.app.step_place import (
@@ -36,6 +37,7 @@ from volant.domain.job import Job
 from volant.domain.masking import maskable
 from volant.domain.principal import Role
 from volant.domain.run import TERMINAL, Run, RunStatus, StepRequest
+from volant.durable import write_whole
 from volant.errors import Conflict, InvalidInput, NotFound, StepFailed
 from volant.workflows.images import ENVIRONMENT
 
@@ -71,7 +73,7 @@ class ManifestSteps:
                 request, place, self._environment(request)
             ),
             "predictor": predictor.predict,
-            "converter": predictor.convert,
+            "converter": Converter(rooms).convert,
             "pass": lambda _request, place: dict(place.inputs),
             "loop": self._loop,
         }
@@ -90,7 +92,7 @@ class ManifestSteps:
 
     def holds(self, request: StepRequest, outputs: Outputs) -> bool:
         """Whether what the step wrote once is still there."""
-        if not self.takes(request) or _built_in(request) != "trainer":
+        if not self.takes(request) or _built_in(request) not in ("trainer", "converter"):
             return True
         return self._trainer.holds(outputs)
 
@@ -311,9 +313,7 @@ class ManifestSteps:
         if noted.is_file():
             return noted.read_text()
         run: Run = self._rooms.desks.run_loop(name, f"run {request.run_id}")
-        partial = noted.with_suffix(".partial")
-        partial.write_text(run.id)
-        partial.rename(noted)
+        write_whole(noted, run.id)
         return run.id
 
 

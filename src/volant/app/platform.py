@@ -165,6 +165,7 @@ class Platform:
             totals=home.root / "run",
             predictions=home.predictions,
         )
+        self.access.on_change(self.controller.wake)  # replicas ask nobody: they are told
         self.monitoring = MonitoringDesk(
             store.deployments,
             store.minutes,

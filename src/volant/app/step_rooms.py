@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from volant.access.desk import AccessDesk
+from volant.adapters.local.joblog import JobLog
 from volant.app.batches import Deliver
 from volant.app.home import Home
 from volant.app.jobs import error_of
@@ -88,6 +90,16 @@ def server_url(home: Home) -> str:
                 "Start it with `volant up`, then retry the run.",
             )
         time.sleep(0.05)
+
+
+@contextmanager
+def step_log(rooms: Rooms, request: StepRequest) -> Generator[Callable[[str], None]]:
+    """What writes a line into the log of a step that is done here, in the control plane."""
+    log = JobLog(request.workdir / "log.jsonl", rooms.clock)
+    try:
+        yield log.note
+    finally:
+        log.close()
 
 
 def run_kept(rooms: Rooms, request: StepRequest, job: Job) -> Outputs:

@@ -32,6 +32,7 @@ from volant.domain.job import Job
 from volant.domain.loop import ReplicaSpec
 from volant.domain.model import Lineage, Signature
 from volant.domain.run import StepRequest
+from volant.durable import write_whole
 from volant.errors import InvalidInput, VolantError
 from volant.faults import crash_point
 from volant.ports.compute import Compute
@@ -360,9 +361,7 @@ class Steps:
             told |= {"model": model.model, "version": model.version}
             check_paths(told)
             request.workdir.mkdir(parents=True, exist_ok=True)
-            partial = pinned.with_suffix(".partial")
-            partial.write_text(json.dumps(told))
-            partial.rename(pinned)
+            write_whole(pinned, json.dumps(told))
         model = rooms.models.get(told["model"], told["version"])
         folder = rooms.artifacts.local_path(model.uri)
         request = replace(request, inputs=told)

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from volant.durable import write_whole
+
 FILE = "current.json"
 
 
@@ -19,9 +21,7 @@ def read(home: Path, key: str) -> str | None:
 def write(home: Path, key: str, value: str) -> None:
     """Set it: all of the file is new, or nothing."""
     home.mkdir(parents=True, exist_ok=True)
-    draft = home / f".{FILE}.new"
-    draft.write_text(json.dumps({**_all(home), key: value}) + "\n")
-    draft.replace(home / FILE)
+    write_whole(home / FILE, json.dumps({**_all(home), key: value}) + "\n", lasting=False)
 
 
 def forget(home: Path, key: str, value: str) -> None:

@@ -147,13 +147,13 @@ def find(client: Client, name: str) -> dict[str, Any]:
         )
     if called:
         return called[0]
-    from difflib import get_close_matches
+    from volant.yamltext.problems import nearest
 
     known = [title(each["experiment"]) for each in client.pages("/experiments", 500)["items"]]
-    near = get_close_matches(name, known, 1)
+    near = nearest(name, known)
     raise NotFound(
         f"There is no experiment {name!r}.",
-        (f"Did you mean {near[0]}? " if near else "") + "`volant experiments` lists them.",
+        (f"Did you mean {near}? " if near else "") + "`volant experiments` lists them.",
         code="tracking.no_experiment",
     )
 

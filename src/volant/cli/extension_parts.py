@@ -21,6 +21,7 @@ from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import output_of
 from volant.cli.text import word
+from volant.domain.extension import EndpointType, Scope
 from volant.errors import InvalidInput
 
 service = new_app(help="The services of an extension.", no_args_is_help=True)
@@ -52,23 +53,8 @@ AuthRequired = Annotated[
 ]
 
 
-class Type(StrEnum):
-    """Where an endpoint is reached from."""
-
-    INTERNAL = "internal"
-    EXTERNAL = "external"
-
-
-class Scope(StrEnum):
-    """Whose runs may use credentials."""
-
-    GLOBAL = "global"
-    PROJECT = "project"
-    USER = "user"
-
-
 TypeOption = Annotated[
-    Type | None, typer.Option("--type", help="internal is reached from its own zone only.")
+    EndpointType | None, typer.Option("--type", help="internal is reached from its own zone only.")
 ]
 ScopeOption = Annotated[Scope | None, typer.Option(help="Whose runs may use them.")]
 Projects = Annotated[list[str] | None, typer.Option("--project", help="Repeatable.")]

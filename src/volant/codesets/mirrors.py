@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from volant.codesets.desk import CodesetDesk
 from volant.codesets.origins import fetch, origin_of
 from volant.domain.codeset import Codeset, Mirror
+from volant.durable import write_whole
 from volant.errors import Conflict, InvalidInput, NotFound, Unauthenticated, VolantError
 from volant.ports.clock import Clock
 
@@ -166,12 +166,7 @@ class Mirrors:
                 return bytes.fromhex(self._key_file.read_text())
             except FileNotFoundError:
                 key = secrets.token_bytes(32)
-                draft = self._key_file.with_suffix(".new")
-                with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "w") as out:
-                    out.write(key.hex())
-                    out.flush()
-                    os.fsync(out.fileno())
-                draft.replace(self._key_file)
+                write_whole(self._key_file, key.hex(), mode=0o600)
                 return key
 
     # the thread

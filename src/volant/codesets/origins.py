@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from volant.codesets.git import OUTSIDE, failed, stop
 from volant.codesets.repository import Repository
+from volant.durable import write_whole
 from volant.errors import InvalidInput, ResourceExhausted, Unavailable
 
 FETCH_S = 1800.0
@@ -84,12 +84,8 @@ class Logins:
             raise InvalidInput("The login has a character that can't be in one.", "Correct it.")
         file = self._file(project, name)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = file.with_name(f".{name}.new")
         text = f"username={login.user}\npassword={login.password}\n"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            out.write(text)
-        draft.replace(file)
+        write_whole(file, text, mode=0o600)
 
     def forget(self, project: str, name: str) -> None:
         self._file(project, name).unlink(missing_ok=True)

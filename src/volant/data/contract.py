@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from volant.data.cast import ARROW_TYPES, Flags, cast
 from volant.data.filerows import Indexes, json_value
 from volant.domain.contract import ColumnRule, ColumnType, Contract
 from volant.errors import InvalidInput
+from volant.yamltext.problems import nearest
 
 _SHOWN = 80  # characters of a value that a sentence shows
 _ARTICLES = {
@@ -243,12 +243,11 @@ def _quoted(names: Sequence[str], most: int = 5) -> str:
 
 
 def _unknown_columns(unknown: list[str], candidates: list[str], source: str) -> InvalidInput:
-    folded = {name.casefold(): name for name in candidates}
     hints: list[str] = []
     for name in unknown[:5]:
-        near = get_close_matches(name.casefold(), list(folded), 1)
+        near = nearest(name, candidates)
         if near:
-            hints.append(f"{folded[near[0]]!r} for {name!r}")
+            hints.append(f"{near!r} for {name!r}")
     what = (
         f"{source} has the column{_s(unknown)} {_quoted(unknown)} that the contract doesn't know."
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from volant.errors import InvalidInput
+from volant.yamltext.problems import nearest
 
 FORMATS = ("csv", "parquet", "jsonl")
 _NAMES = ("format", "delimiter", "encoding")
@@ -29,10 +29,10 @@ def file_options(given: Mapping[str, Any] | None) -> FileOptions:
     values: dict[str, str] = {}
     for name, value in (given or {}).items():
         if name not in _NAMES:
-            near = get_close_matches(name, _NAMES, 1)
+            near = nearest(name, _NAMES)
             raise InvalidInput(
                 f"There is no option {name!r} for reading files.",
-                f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(_NAMES)}.",
+                f"Did you mean {near!r}?" if near else f"Use one of: {', '.join(_NAMES)}.",
                 code="unknown_option",
             )
         if value is None:

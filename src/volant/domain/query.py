@@ -6,12 +6,12 @@ comparisons, never SQL text: whatever a client writes can only ever be a value.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from volant.errors import InvalidInput
+from volant.yamltext.problems import nearest
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -284,8 +284,8 @@ class _Reader:
 
 
 def _wrong(what: str, name: str, known: list[str]) -> InvalidInput:
-    near = difflib.get_close_matches(name[:200], known, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
+    near = nearest(name, known)
+    hint = f"Did you mean {near}? " if near else ""
     return InvalidInput(_cut(what), f"{hint}Valid are: {', '.join(known)}.", code="search_filter")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, NamedTuple, cast
+
+from volant.yamltext.problems import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def faults(recipe: str, params: Mapping[str, Any]) -> Iterator[Fault]:
     options = RECIPES[recipe]
     for key, value in params.items():
         if key not in options:
-            near = get_close_matches(key, options, 1)
-            fix = f"Did you mean {near[0]}?" if near else f"It takes: {', '.join(options)}."
+            near = nearest(key, options)
+            fix = f"Did you mean {near}?" if near else f"It takes: {', '.join(options)}."
             yield Fault(key, f"{key} is no option of the recipe {recipe}.", fix)
         elif (fix := _why_not(options[key], value)) is not None:
             yield Fault(key, f"{key} can't be {str(value)[:80]!r}.", fix)

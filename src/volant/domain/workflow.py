@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_ELEMENTS = 1000  # of a list that a step is done for
+
 
 @dataclass(frozen=True, slots=True)
 class ExtensionBinding:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from volant.domain.loop import ChampionRule, GateSpec, SliceRule, Threshold
@@ -19,6 +18,7 @@ from volant.evaluation.bootstrap import Gain, paired_gain
 from volant.evaluation.metrics import Judged, scores
 from volant.evaluation.slices import Group
 from volant.evaluation.slices import measured as measured_on
+from volant.yamltext.problems import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +266,9 @@ def _known(metric: str, task: str) -> None:
     names = TASK_METRICS[task]
     if metric in names:
         return
-    near = get_close_matches(metric, names, 1)
+    near = nearest(metric, names)
     raise InvalidInput(
         f"The gate asks for {metric!r}, which isn't a metric of {task}.",
-        f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(names)}.",
+        f"Did you mean {near!r}?" if near else f"Use one of: {', '.join(names)}.",
         details={"metric": metric, "known": list(names)},
     )

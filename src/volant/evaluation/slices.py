@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from volant.errors import InvalidInput
 from volant.evaluation.metrics import Judged, scores
+from volant.yamltext.problems import nearest
 
 MOST_GROUPS = 20  # of a column's values, by rows; the rest are one group
 _BANDS = 4  # of a column of numbers, each with as many rows
@@ -39,10 +39,10 @@ def groups_of(holdout: pa.Table, column: str) -> list[Group]:
     Raises `InvalidInput` when the holdout has no such column, or none that can be grouped.
     """
     if column not in holdout.column_names:
-        near = get_close_matches(column, holdout.column_names, 1)
+        near = nearest(column, holdout.column_names)
         raise InvalidInput(
             f"gate.slices names the column {column!r}, which the holdout doesn't have.",
-            f"Did you mean {near[0]!r}?" if near else f"Use: {', '.join(holdout.column_names)}.",
+            f"Did you mean {near!r}?" if near else f"Use: {', '.join(holdout.column_names)}.",
             code="gate.unknown_slice",
             details={"column": column, "known": holdout.column_names},
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from volant.domain.extension import NAME, Credentials, Endpoint, Extension, Scope, Service
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.extensions.placeholders import OWN
+from volant.yamltext.problems import nearest
 
 T = TypeVar("T")
 _LONGEST = {"description": 1000}  # characters; others 200, FuseML's bound of a URL
@@ -113,11 +113,11 @@ def _pick(noun: str, where: str, parts: Sequence[T], name: str, key: Callable[[T
         if key(each) == name:
             return each
     known = [key(each) for each in parts]
-    near = get_close_matches(name[:200], known, n=1)
+    near = nearest(name, known)
     there = f"It has: {', '.join(known)}." if known else "It has none."
     raise NotFound(
         f"{where} has no {noun} {name[:200]!r}.",
-        f"Did you mean {near[0]}? {there}" if near else there,
+        f"Did you mean {near}? {there}" if near else there,
         code=f"extensions.no_{noun}",
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
@@ -13,6 +12,7 @@ from volant.domain.extension import Credentials, Endpoint, Extension, Scope, Ser
 from volant.errors import InvalidInput
 from volant.extensions import probe_http, probe_tcp
 from volant.extensions.probing import Found, Target
+from volant.yamltext.problems import nearest
 
 Settings = tuple[dict[str, str], dict[str, str]]  # what everybody may see, and secrets
 
@@ -47,10 +47,10 @@ class Recipe:
         """Raises `InvalidInput` for a kind that nobody knows, or a URL that can't be its."""
         kind = KINDS.get(name)
         if kind is None:
-            near = get_close_matches(name, KINDS, n=1)
+            near = nearest(name, KINDS)
             raise InvalidInput(
                 f"There is no recipe {name[:100]!r}.",
-                (f"Did you mean {near[0]}? " if near else "")
+                (f"Did you mean {near}? " if near else "")
                 + f"Recipes: {', '.join(KINDS)}; anything else: volant extension register FILE.",
                 code="extensions.recipe",
             )

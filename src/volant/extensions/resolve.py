@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from volant.domain import semver
 from volant.domain.extension import Credentials, Endpoint, EndpointType, Extension, Scope, Service
@@ -18,6 +17,7 @@ from volant.domain.semver import Version, satisfies
 from volant.domain.workflow import ExtensionBinding
 from volant.errors import InvalidInput, NotFound
 from volant.extensions.placeholders import OWN, placeholder
+from volant.yamltext.problems import nearest
 
 _PRECEDENCE = {Scope.USER: 0, Scope.PROJECT: 1, Scope.GLOBAL: 2}
 _SHOWN = 8
@@ -287,7 +287,7 @@ def _closest(
     asked = (wanted.extension_id, wanted.product, wanted.service_resource, wanted.service_id)
     for index, word in enumerate(asked):
         column = [name[index] for name in names]
-        near = get_close_matches(word, column, n=1) if word else []
+        near = nearest(word, column) if word else None
         if near:
-            return fewest[column.index(near[0])]
+            return fewest[column.index(near)]
     return fewest[0]

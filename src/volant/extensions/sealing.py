@@ -13,14 +13,12 @@ import binascii
 import contextlib
 import errno
 import hashlib
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from volant.durable import sync
+from volant.durable import sync, write_whole
 from volant.errors import Conflict, InvalidInput, ResourceExhausted, Unavailable
 from volant.faults import crash_point
 
@@ -195,17 +193,8 @@ def _write(path: Path) -> Key:
     """A new key, on the disk before it is used. Who comes second takes the first one's."""
     key = Key(secrets.token_bytes(_KEY_BYTES))
     try:
-        descriptor, draft = tempfile.mkstemp(prefix=".secret-", dir=path.parent)  # mode 0600
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{key.text}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
-        sync(path.parent)
+        with contextlib.suppress(FileExistsError):
+            write_whole(path, f"{key.text}\n", over=False, mode=0o600)
     except OSError as error:
         what = f"{path} can't be written: {error.strerror or error}."
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:

@@ -53,7 +53,8 @@ def describe(
         "xgboost": _xgboost,
         "torch": _torch,
         "transformers": _transformers,
-        "tensorflow": lambda s: _tensorflow(s, taken),
+        "tensorflow": lambda s: _graph(s, taken),
+        "openvino": lambda s: _graph(s, taken),
         "mlflow": _asked,
         "code": _asked,
     }
@@ -69,7 +70,7 @@ def _onnx(subject: Subject) -> Draft:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(subject.path), options, providers=["CPUExecutionProvider"])
-    inputs = tuple(_onnx_tensor(one) for one in session.get_inputs())
+    inputs = tuple(onnx_tensor(one) for one in session.get_inputs())
     wanted = [one for one in session.get_outputs() if one.type in _TYPES]
     if not wanted:
         raise InvalidInput(
@@ -77,7 +78,7 @@ def _onnx(subject: Subject) -> Draft:
             "Export it so that it answers tensors; for skl2onnx: options={'zipmap': False}.",
             code="model.outputs",
         )
-    outputs = tuple(_onnx_tensor(one) for one in wanted)
+    outputs = tuple(onnx_tensor(one) for one in wanted)
     data = [f"{subject.prefix}/{name}" for name in subject.found["facts"].get("data") or ()]
     draft = Draft(
         "onnx",
@@ -92,7 +93,7 @@ def _onnx(subject: Subject) -> Draft:
     return _onnx_columns(subject, draft) or draft
 
 
-def _onnx_tensor(one: Any) -> TensorSpec:
+def onnx_tensor(one: Any) -> TensorSpec:
     datatype = _TYPES.get(one.type)
     if datatype is None:
         raise InvalidInput(
@@ -364,7 +365,7 @@ def _transformers(subject: Subject) -> Draft:
     )
 
 
-def _tensorflow(subject: Subject, taken: Callable[..., Any]) -> Draft:
+def _graph(subject: Subject, taken: Callable[..., Any]) -> Draft:
     """By the model's own names and shapes. MLflow's signatures name neither."""
     key = str(subject.found["facts"].get("signature_key") or "")
     own = tuple(TensorSpec(*one) for one in taken(subject.path, key))
@@ -372,7 +373,7 @@ def _tensorflow(subject: Subject, taken: Callable[..., Any]) -> Draft:
     if set(told) == {one.name for one in own}:  # shapes of fewer open sizes, perhaps
         own = tuple(told[one.name] for one in own)
     return Draft(
-        "tensorflow",
+        subject.found["format"],
         subject.packaged,
         subject.declared.task or "tensors",
         tensors=own,

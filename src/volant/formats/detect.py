@@ -31,6 +31,7 @@ PIPELINES = ("text-classification", "token-classification", "question-answering"
              "text-generation", "text2text-generation", "summarization", "translation",
              "feature-extraction")  # fmt: skip
 _GRAPH = "saved_model.pb"
+_OPENVINO = b"<net "
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model",
                "sentencepiece.bpe.model")  # fmt: skip
 
@@ -55,8 +56,8 @@ def detect(folder: Path) -> Found:
         return found
     if (folder / "model.py").is_file():
         return _code(folder)
-    if (folder / _GRAPH).is_file():
-        return Found("tensorflow", "tensorflow", ".", "a SavedModel")
+    if found := _graph(folder):
+        return found
     files = [p for p in sorted(folder.iterdir()) if p.name.lower() not in _BESIDE]
     known = [p for p in files if p.is_file() and p.suffix.lower() in _FILES]
     graphs = [p for p in known if p.suffix.lower() == ".onnx"]
@@ -78,7 +79,7 @@ def detect(folder: Path) -> Found:
 
 _KNOWN = (
     "Give an .onnx file, an MLflow or Hugging Face folder, a PyTorch .pt2 or scripted .pt, a "
-    "Keras .keras or .h5, a SavedModel's folder, a "
+    "Keras .keras or .h5, a SavedModel's folder, OpenVINO's .xml and .bin in a folder, a "
     "LightGBM .txt, an XGBoost .json or .ubj, a scikit-learn .pkl or .joblib, or a folder with "
     "model.py."
 )
@@ -130,6 +131,29 @@ def _torch(path: Path, name: str) -> Found:
         "'model.pt2') or with torch.jit.script(model).save('model.pt').",
         code="model.pickle",
     )
+
+
+def _graph(folder: Path) -> Found | None:
+    """A SavedModel's folder, or one with OpenVINO's graph and its weights."""
+    if (folder / _GRAPH).is_file():
+        return Found("tensorflow", "tensorflow", ".", "a SavedModel")
+    graphs = [p.name for p in sorted(folder.glob("*.xml")) if p.is_file() and _is_openvino(p)]
+    if not graphs:
+        return None
+    weights = graphs[0].removesuffix("xml") + "bin"
+    if len(graphs) > 1 or not (folder / weights).is_file():
+        has = f"has {', '.join(graphs[:8])}" if len(graphs) > 1 else f"lacks {weights}, its weights"
+        raise InvalidInput(
+            f"{graphs[0]} is a graph of OpenVINO's; its folder {has}.",
+            f"Register a folder with {graphs[0]}, {weights} and no other graph.",
+            code="model.broken",
+        )
+    return Found("openvino", "openvino", graphs[0], "OpenVINO's graph and weights")
+
+
+def _is_openvino(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _OPENVINO in file.read(1024)
 
 
 def _keras(path: Path, name: str) -> Found:

@@ -31,6 +31,7 @@ MODULES = {
     "xgboost": ("xgboost",),
     "mlflow": ("pandas", "mlflow"),
 }
+_FOREIGN = frozenset({"tensorflow", "openvino"})  # no extra of Volant's has their libraries
 _SAFE = frozenset({"torch"})  # formats whose runtime takes pickled parts as data alone
 
 
@@ -79,7 +80,7 @@ def _environment(folder: Path, found: Found, wanted: str) -> dict[str, Any]:
     if wanted not in ENVIRONMENTS:
         raise InvalidInput(f"env {wanted!r} isn't known.", f"Use {', '.join(ENVIRONMENTS)}.")
     lines = requirements_of(folder)
-    if found.kind == "tensorflow":  # no extra of Volant's has it
+    if found.kind in _FOREIGN:
         lines = without_mlflow(lines) if lines is not None else RUNTIME[found.kind]
     reasons = unmet(lines, found.kind) if lines is not None else []
     if wanted == "volant" or (wanted == "auto" and not reasons):

@@ -34,7 +34,7 @@ PROFILES = {
     "onnx": "serve", "native": "serve-sklearn", "lightgbm": "serve-lightgbm",
     "xgboost": "serve-xgboost", "mlflow": "serve-mlflow", "torch": "serve-torch",
     "transformers": "serve-hf", "onnx-text": "serve-text", "code": "serve-code",
-    "tensorflow": "serve-tensorflow",
+    "tensorflow": "serve-tensorflow", "openvino": "serve-openvino",
 }  # fmt: skip
 
 EXAMPLE_FILE = "input_example.json"
@@ -51,8 +51,8 @@ class Tools:
     convert: (format, model, fields, rows by column) → {model: bytes | None, inputs,
         outputs, max_abs_diff, reason}.
     unpickled: (content, file name) → what a pickle holds; runs code.
-    taken: (SavedModel's folder or Keras file, its signature's key or "") → its inputs as
-        (name, datatype, shape).
+    taken: (SavedModel's folder, Keras file or OpenVINO's graph, its signature's key or "") →
+        its inputs as (name, datatype, shape).
     """
 
     load: Callable[[Path, Files], Any]

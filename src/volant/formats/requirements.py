@@ -26,6 +26,7 @@ RUNTIME: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "transformers": ("transformers", "torch"),
     "tensorflow": ("tensorflow",),
+    "openvino": ("openvino",),
     "code": (),
 }
 _LINE = re.compile(

@@ -37,6 +37,15 @@ def contract_of(reading: Reading, node: Node, path: str) -> Contract | None:
     return Contract(tuple(rules), inferred=False)
 
 
+def check_column(section: Section, key: str, name: str, contract: Contract | None) -> None:
+    """Note it when `name`, the value of `key`, isn't a column of the contract there is."""
+    if contract is None or contract.column(name) is not None:
+        return
+    guess = nearest(name, [column.name for column in contract.columns])
+    fix = f"Did you mean {guess}?" if guess else "Add it to data.contract.columns."
+    section.bad(key, f"{section.at(key)} {name[:60]!r} isn't a column of the contract.", fix)
+
+
 def _rule(reading: Reading, node: Node, path: str, name: str) -> ColumnRule:
     section = reading.section(node, path, _KEYS, required=("type",))
     if section is None:

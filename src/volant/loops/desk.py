@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -197,10 +196,10 @@ class LoopDesk:
     def _unlike(self, dataset: Dataset) -> list[str]:
         """A word on a dataset that isn't there yet, though one of a like name is."""
         known = [each.name for each in self._datasets.list()]
-        near = difflib.get_close_matches(dataset.name, known, n=1, cutoff=0.85)
+        near = nearest(dataset.name, known, cutoff=0.85)
         if dataset.name in known or not near:
             return []
-        return [f"There is no dataset {dataset.name} yet, but there is {near[0]}: is that meant?"]
+        return [f"There is no dataset {dataset.name} yet, but there is {near}: is that meant?"]
 
     def _read_code(self, spec: LoopSpec, code: bytes | None) -> _Code | None:
         call = spec.train.call

@@ -21,7 +21,7 @@ from volant.domain.loop import (
 from volant.domain.metric import GREATER_IS_BETTER, TASK_METRICS
 from volant.domain.recipe import TASKS
 from volant.errors import InvalidInput
-from volant.loops.columns import contract_of
+from volant.loops.columns import check_column, contract_of
 from volant.loops.deploy import deploy_of
 from volant.loops.recipe import recipe_of
 from volant.loops.slices import slices_of
@@ -155,10 +155,8 @@ class _Parse:
             section.bad("target", "data.target is empty.", "Name the column to predict.")
         node = section.child("contract")
         contract = None if node is None else contract_of(self.reading, node, "data.contract")
-        if contract is not None and target and contract.column(target) is None:
-            guess = nearest(target, [column.name for column in contract.columns])
-            fix = f"Did you mean {guess}?" if guess else "Add it to data.contract.columns."
-            section.bad("target", f"data.target {target!r} isn't a column of the contract.", fix)
+        if target:
+            check_column(section, "target", target, contract)
         return DataSpec(
             dataset=self._name(section, "dataset"),
             target=target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from volant.domain.contract import Contract
 from volant.domain.loop import SliceRule
-from volant.yamltext.problems import nearest
+from volant.loops.columns import check_column
 from volant.yamltext.reading import Section
 
 MOST = 10
@@ -27,10 +27,7 @@ def slices_of(gate: Section, contract: Contract | None) -> tuple[SliceRule, ...]
         by = section.text("by") if section is not None else None
         if section is None or by is None:
             continue
-        if contract is not None and contract.column(by) is None:
-            guess = nearest(by, [column.name for column in contract.columns])
-            fix = f"Did you mean {guess}?" if guess else "Add it to data.contract.columns."
-            section.bad("by", f"{path}.by {by[:60]!r} isn't a column of the contract.", fix)
+        check_column(section, "by", by, contract)
         if by in found:
             section.bad("by", f"{path}: a rule for {by[:60]!r} stands above.", "Keep one of them.")
         regression = section.number("max_regression", 0.0)

@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from volant.durable import whole, write_whole
 from volant.oci.blob import Blob, of_file
 from volant.oci.layer import Layer
 
@@ -70,12 +70,8 @@ class Cache:
             return layer
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{secrets.token_hex(6)}")
-            try:
+            with whole(path, lasting=False) as draft:
                 _copy(source, draft)
-                draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
         except OSError:
             return layer
         self._write(about, told)
@@ -101,11 +97,9 @@ class Cache:
         return body if isinstance(body, dict) else None
 
     def _write(self, path: Path, body: Mapping[str, Any]) -> None:
-        draft = path.with_name(f".{secrets.token_hex(6)}")
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(body), encoding="utf-8")
-            draft.replace(path)
+            write_whole(path, json.dumps(body), lasting=False)
 
 
 def _rest(layer: Layer) -> tuple[str, int, str]:

@@ -28,6 +28,7 @@ _RUNTIME: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "transformers": ("transformers", "torch"),
     "tensorflow": ("tensorflow",),
+    "openvino": ("openvino",),
     "code": (),
 }
 _PICKLED = ("native", "mlflow")  # what may hold Python's own byte code

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 from volant.domain.application import Application
-from volant.domain.event import APPLICATION_DELETED, APPLICATION_RECORDED, Event
+from volant.domain.event import APPLICATION_DELETED, APPLICATION_RECORDED
 from volant.errors import InvalidInput, NotFound
 from volant.faults import crash_point
 from volant.ports.clock import Clock, Ids
 from volant.ports.projects import ApplicationRecords
+from volant.projects.events import event_of
 
-SOURCE = "volant/projects"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 Undeploy = Callable[[str, str | None], None]
@@ -35,7 +35,7 @@ class ApplicationDesk:
     ) -> None:
         self._records = records
         self._clock = clock
-        self._ids = ids
+        self._event = partial(event_of, clock, ids, "application")
         self._undeploy = undeploy
 
     def record(
@@ -110,14 +110,4 @@ class ApplicationDesk:
         return any(
             other.deployment == application.deployment and other.name != application.name
             for other in self._records.list()
-        )
-
-    def _event(self, kind: str, name: str, **data: Any) -> Event:
-        return Event(
-            id=self._ids.new("evt"),
-            type=kind,
-            source=SOURCE,
-            subject=f"application/{name}",
-            time=self._clock.now(),
-            data={"application": name, **data},
         )

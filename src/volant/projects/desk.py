@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
-from volant.domain.event import PROJECT_CHANGED, PROJECT_CREATED, PROJECT_DELETED, Event
+from volant.domain.event import PROJECT_CHANGED, PROJECT_CREATED, PROJECT_DELETED
 from volant.domain.principal import Principal, Role
 from volant.domain.project import Member, Project
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.ports.clock import Clock, Ids
 from volant.ports.projects import ProjectRecords
+from volant.projects.events import event_of
 
-SOURCE = "volant/projects"
 MAX_DESCRIPTION = 1000
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
@@ -30,7 +30,7 @@ class ProjectDesk:
     def __init__(self, records: ProjectRecords, clock: Clock, ids: Ids) -> None:
         self._records = records
         self._clock = clock
-        self._ids = ids
+        self._event = partial(event_of, clock, ids, "project")
 
     def create(self, name: str, description: str = "", *, by: str | None = None) -> Project:
         """A new project. Raises `Conflict` when there is one of this name."""
@@ -124,16 +124,6 @@ class ProjectDesk:
             )
         _check_description(description)
         return Project(name, self._clock.now(), description)
-
-    def _event(self, kind: str, name: str, **data: Any) -> Event:
-        return Event(
-            id=self._ids.new("evt"),
-            type=kind,
-            source=SOURCE,
-            subject=f"project/{name}",
-            time=self._clock.now(),
-            data={"project": name, **data},
-        )
 
 
 def _bounded(principal: Principal, role: Role | None) -> Principal:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
-from volant.domain.event import RUNNABLE_DELETED, RUNNABLE_REGISTERED, RUNNABLE_UPDATED, Event
+from volant.domain.event import RUNNABLE_DELETED, RUNNABLE_REGISTERED, RUNNABLE_UPDATED
 from volant.domain.manifest import Manifest
 from volant.domain.runnable import Runnable
 from volant.ports.clock import Clock, Ids
 from volant.ports.projects import RunnableRecords
+from volant.projects.events import event_of
 from volant.projects.expand import PREFIX, expand_manifest
 from volant.projects.runnable_file import FILE, read_runnable
-
-SOURCE = "volant/projects"
 
 
 class RunnableDesk:
@@ -28,7 +27,7 @@ class RunnableDesk:
     def __init__(self, records: RunnableRecords, clock: Clock, ids: Ids) -> None:
         self._records = records
         self._clock = clock
-        self._ids = ids
+        self._event = partial(event_of, clock, ids, "runnable")
 
     def register(self, source: str, *, file: str = FILE, by: str | None = None) -> Runnable:
         """A new runnable from its file's text; the same again changes nothing.
@@ -72,13 +71,3 @@ class RunnableDesk:
         """`manifest` with its steps that use runnables as plain steps; see
         `expand_manifest`."""
         return expand_manifest(manifest, lambda name: self._records.get(name).spec)
-
-    def _event(self, kind: str, runnable_id: str, **data: Any) -> Event:
-        return Event(
-            id=self._ids.new("evt"),
-            type=kind,
-            source=SOURCE,
-            subject=f"runnable/{runnable_id}",
-            time=self._clock.now(),
-            data={"runnable": runnable_id, **data},
-        )

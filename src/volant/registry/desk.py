@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import secrets
@@ -21,6 +20,7 @@ from volant.faults import crash_point
 from volant.ports.artifacts import Artifacts
 from volant.ports.clock import Clock
 from volant.ports.records import ModelRecords
+from volant.yamltext.problems import nearest
 
 ALIASES = ("champion", "challenger", "latest")
 EXAMPLE_FILE = "input_example.json"
@@ -224,10 +224,10 @@ class ModelDesk:
         if version not in ALIASES:
             with suppress(NotFound):  # an alias that somebody gave
                 return self._models.by_alias(name, str(version))
-            guess = difflib.get_close_matches(str(version), ALIASES, n=1)
+            guess = nearest(str(version), ALIASES)
             raise InvalidInput(
                 f"{str(version)[:80]!r} is no version of a model.",
-                f"Did you mean {guess[0]}?"
+                f"Did you mean {guess}?"
                 if guess
                 else f"Give a number, or one of: {', '.join(ALIASES)}.",
                 code="model.version",
@@ -280,11 +280,11 @@ class ModelDesk:
                 details={"model": name, "version": version, "latest": newest},
             )
         known = self._known()
-        guess = difflib.get_close_matches(name, known, n=1)
+        guess = nearest(name, known)
         fix = f"Known models: {', '.join(known[:20])}." if known else "Run a loop to make one."
         return NotFound(
             f"There is no model {name!r}.",
-            f"Did you mean {guess[0]}?" if guess else fix,
+            f"Did you mean {guess}?" if guess else fix,
             code="model.not_found",
             details={"model": name, "known": known[:100]},
         )

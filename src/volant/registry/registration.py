@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from volant.domain.codec import from_plain
 from volant.domain.model import Lineage, ModelVersion, Signature, Stage
@@ -115,7 +116,7 @@ class RegistrationDesk:
         self._ids = ids
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Registration] = OrderedDict()
-        self._turns: dict[str, threading.Lock] = {}
+        self._turns = WeakValueDictionary[str, threading.Lock]()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="volant-register")
 
     def recover(self) -> None:
@@ -335,14 +336,12 @@ class RegistrationDesk:
 
     @contextmanager
     def _alone(self, key: str) -> Generator[None]:
-        """The same upload twice at once is proven once: the second finds the version."""
+        """The same upload twice at once is proven once: the second finds the version. A
+        lock is forgotten when nobody holds or awaits it any more."""
         with self._lock:
             turn = self._turns.setdefault(key, threading.Lock())
         with turn:
             yield
-        with self._lock:
-            if not turn.locked():
-                self._turns.pop(key, None)
 
 
 def check_model_name(name: str) -> None:

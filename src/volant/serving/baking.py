@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.domain.deployment import Revision
+from volant.durable import write_whole
 from volant.serving.snapshot import Snapshot
 
 Key = tuple[str, int]  # deployment, revision
@@ -86,9 +87,7 @@ class Baking:
         ]
         with contextlib.suppress(OSError):  # then the steps begin anew
             self._kept.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._kept.with_suffix(".new")
-            draft.write_text(json.dumps(found))
-            draft.replace(self._kept)
+            write_whole(self._kept, json.dumps(found), lasting=False)
 
 
 def _again(

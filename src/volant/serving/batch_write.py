@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from volant.durable import sync
+from volant.durable import sync, whole
 
 
 def write_chunk(rows: pa.Table, path: Path, kind: str) -> None:
@@ -75,11 +75,8 @@ def write_lines(lines: Sequence[dict[str, Any]], path: Path) -> None:
 
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Replace `path` as a whole."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(orjson.dumps(state))
-    sync(partial)
-    partial.rename(path)
-    sync(path.parent)
+    with whole(path) as draft:
+        draft.write_bytes(orjson.dumps(state))
 
 
 def _write_csv(rows: pa.Table, path: Path) -> None:

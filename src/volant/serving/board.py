@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from volant.durable import whole
 from volant.serving.counter_map import (
     BYTES_IN,
     BYTES_OUT,
@@ -184,9 +185,8 @@ class Board:
         end = 8 * row_at(self._words[TOTALS_END])
         with contextlib.suppress(OSError):  # then they start at zero
             self._kept.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._kept.with_suffix(".new")
-            draft.write_bytes(self._map[:end])
-            draft.replace(self._kept)
+            with whole(self._kept, lasting=False) as draft:
+                draft.write_bytes(self._map[:end])
 
     def close(self) -> None:
         with self._lock:

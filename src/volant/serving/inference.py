@@ -40,6 +40,7 @@ _RUNTIMES = {
     "torch": "torch",
     "transformers": "transformers",
     "tensorflow": "tensorflow",
+    "openvino": "openvino",
     "code": "code",
 }
 

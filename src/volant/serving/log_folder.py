@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from volant.durable import sync
+from volant.durable import sync, write_whole
 
 NEW, OPEN, SEALED, BAD = ".new", ".open", ".seg", ".bad"
 DATASETS = "predictions/"  # what the names of the logs' datasets begin with
@@ -102,13 +102,7 @@ def begun(folder: Path) -> Mapping[str, Any] | None:
 def begin(folder: Path, key: str, segments: Iterable[Path]) -> Mapping[str, Any]:
     """Note durably which segments the compaction `key` takes, before it does anything."""
     note = {"key": key, "segments": [path.name for path in segments]}
-    partial = folder / f"{_BEGUN}.partial"
-    with partial.open("w") as file:
-        json.dump(note, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(folder / _BEGUN)
-    sync(folder)
+    write_whole(folder / _BEGUN, json.dumps(note))
     return note
 
 

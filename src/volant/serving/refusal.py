@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from volant.yamltext import problems
 
 
 class Refusal(Exception):
@@ -33,5 +34,5 @@ def shown(value: object, limit: int = 60) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean "x"?` when one of `known` is like `name`, else nothing."""
-    found = difflib.get_close_matches(name[:200], list(known), n=1)
-    return f' Did you mean "{found[0]}"?' if found else ""
+    found = problems.nearest(name, known)
+    return f' Did you mean "{found}"?' if found else ""

@@ -15,14 +15,15 @@ from volant.serving.query import Given
 from volant.serving.refusal import Refusal, nearest, shown
 
 _WORDS = {"BOOL": "true or false", "BYTES": "a string"}
+# Keras makes up the names of inputs, other ones with each release.
+_MADE_UP = frozenset({"tensorflow", "openvino"})
 
 
 def tensor_feeds(given: Sequence[Given], model: Description) -> tuple[int, tuple[Array, ...]]:
     """Rows (1 where the model isn't batchable) and feeds. Raises `Refusal` (400)."""
     known = {tensor.name: tensor for tensor in model.inputs}
     feeds: dict[str, Array] = {}
-    # Keras makes up the names of inputs, other ones with each release.
-    only = model.inputs[0] if model.kind == "tensorflow" and len(model.inputs) == 1 else None
+    only = model.inputs[0] if model.kind in _MADE_UP and len(model.inputs) == 1 else None
     for one in given:
         wanted = known.get(one.name) or only
         if wanted is None:

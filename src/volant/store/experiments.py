@@ -16,7 +16,7 @@ from volant.domain.tracking import Experiment, Lifecycle
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.store.engine import Database, Write
 from volant.store.owners import artifact_root, hold_project
-from volant.store.prepared import Prepared
+from volant.store.prepared import found_by
 from volant.store.rows import columns
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
 from volant.store.tracking_tables import experiment_tags, experiments, tracked_runs
@@ -176,20 +176,12 @@ def _absent(asked: str) -> NotFound:
 
 
 _NAMES = [column.name for column in columns(experiments)]
-_ONE = Prepared(
-    lambda _: sa.select(*columns(experiments)).where(experiments.c.id == sa.bindparam("experiment"))
-)
-_STATE = Prepared(
-    lambda _: sa.select(experiments.c.lifecycle).where(
-        experiments.c.id == sa.bindparam("experiment")
-    )
-)
-_ITS_TAGS = Prepared(
-    lambda _: (
-        sa.select(experiment_tags.c.key, experiment_tags.c.value)
-        .where(experiment_tags.c.experiment_id == sa.bindparam("experiment"))
-        .order_by(experiment_tags.c.key)
-    )
+_ONE = found_by(sa.select(*columns(experiments)), experiment=experiments.c.id)
+_STATE = found_by(sa.select(experiments.c.lifecycle), experiment=experiments.c.id)
+_ITS_TAGS = found_by(
+    sa.select(experiment_tags.c.key, experiment_tags.c.value),
+    experiment_tags.c.key,
+    experiment=experiment_tags.c.experiment_id,
 )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from volant.domain.project import DEFAULT_PROJECT
 from volant.domain.tracking import WORKSPACES, Noun
 from volant.store.engine import Database, Write
-from volant.store.prepared import Prepared
+from volant.store.prepared import found_by
 from volant.store.project_tables import projects
 from volant.store.rows import missing
 from volant.store.schema import models
@@ -34,10 +34,7 @@ _ALL: Mapping[Noun, tuple[sa.Select[Any, Any], sa.Column[Any]]] = {
     Noun.MODEL: (sa.select(models.c.name, models.c.project), models.c.name),
 }
 _PROJECTS = {noun: found.where(own.in_(_IDS)) for noun, (found, own) in _ALL.items()}
-_PROJECT = {
-    noun: Prepared(lambda _, found=found, own=own: found.where(own == sa.bindparam("ids")))
-    for noun, (found, own) in _ALL.items()
-}
+_PROJECT = {noun: found_by(found, id=own) for noun, (found, own) in _ALL.items()}
 
 
 class SqlOwners:
@@ -51,7 +48,7 @@ class SqlOwners:
         found: dict[str, str] = {}
         with self._database.read() as connection:
             if len(wanted) == 1:
-                return dict(_PROJECT[noun].rows(connection, ids=wanted[0]))
+                return dict(_PROJECT[noun].rows(connection, id=wanted[0]))
             for i in range(0, len(wanted), _CHUNK):
                 rows = connection.execute(_PROJECTS[noun], {"ids": wanted[i : i + _CHUNK]})
                 found.update((key, project) for key, project in rows)

@@ -53,6 +53,15 @@ class Prepared:
         return ready
 
 
+def found_by(found: Any, order: Any = None, **own: sa.ColumnElement[Any]) -> Prepared:
+    """What the SELECT `found` has where each column of `own` has the value given by its name."""
+    return Prepared(
+        lambda _: found.where(
+            *(column == sa.bindparam(name) for name, column in own.items())
+        ).order_by(order)
+    )
+
+
 @contextmanager
 def _cursor(connection: sa.Connection) -> Generator[Any]:
     """The driver's own cursor; its errors become ours."""

@@ -19,7 +19,7 @@ from volant.store.events import emit
 from volant.store.experiments import pairs_of, upsert_pairs
 from volant.store.models import CHALLENGER, CHAMPION, set_alias, uris_of
 from volant.store.owners import hold_project
-from volant.store.prepared import Prepared
+from volant.store.prepared import found_by
 from volant.store.registered_tables import model_facts, model_tags, version_facts, version_tags
 from volant.store.schema import aliases, deployments, loops, model_versions, models
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
@@ -43,19 +43,13 @@ _ATTRIBUTES: dict[str, Any] = {
     "creation_timestamp": models.c.created_at,
     "last_updated_timestamp": _UPDATED,
 }
-
-
-def _of_one(found: Any, model: Any, order: Any = None) -> Prepared:
-    return Prepared(lambda _: found.where(model == sa.bindparam("model")).order_by(order))
-
-
 _FIELDS = [column.name for column in _SELECT.selected_columns]
-_ONE = _of_one(_SELECT, models.c.name)
-_ITS_TAGS = _of_one(
-    sa.select(model_tags.c.key, model_tags.c.value), model_tags.c.model, model_tags.c.key
+_ONE = found_by(_SELECT, model=models.c.name)
+_ITS_TAGS = found_by(
+    sa.select(model_tags.c.key, model_tags.c.value), model_tags.c.key, model=model_tags.c.model
 )
-_ITS_ALIASES = _of_one(
-    sa.select(aliases.c.alias, aliases.c.version), aliases.c.model, aliases.c.alias
+_ITS_ALIASES = found_by(
+    sa.select(aliases.c.alias, aliases.c.version), aliases.c.alias, model=aliases.c.model
 )
 
 

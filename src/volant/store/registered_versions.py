@@ -18,7 +18,7 @@ from volant.store.engine import Database, Write
 from volant.store.events import emit
 from volant.store.model_use import needed, parents
 from volant.store.models import insert_version, uris_of
-from volant.store.prepared import Prepared
+from volant.store.prepared import found_by
 from volant.store.registered_models import describe, no_model
 from volant.store.registered_tables import version_facts, version_tags
 from volant.store.schema import aliases, model_versions, models
@@ -184,29 +184,13 @@ def _tagged(comparison: Comparison, sqlite: bool) -> sa.ColumnElement[Any]:
 
 
 # Built once: making a statement takes longer than SQLite needs to answer it.
-def _of_one(found: Any, model: Any, key: Any, order: Any = None) -> Prepared:
-    one = (model == sa.bindparam("model"), key == sa.bindparam(key.name))
-    return Prepared(lambda _: found.where(*one).order_by(order))
-
-
 _FIELDS = [column.name for column in _SELECT.selected_columns]
-_ONE = _of_one(_SELECT, _V.model, _V.version)
-_BEARER = _of_one(sa.select(aliases.c.version), aliases.c.model, aliases.c.alias)
-_NEWEST = Prepared(
-    lambda _: (
-        sa.select(models.c.latest_version)
-        .where(models.c.name == sa.bindparam("model"))
-        .with_for_update()
-    )
-)
-_ITS_TAGS = _of_one(
-    sa.select(version_tags.c.key, version_tags.c.value),
-    version_tags.c.model,
-    version_tags.c.version,
-)
-_ITS_ALIASES = _of_one(
-    sa.select(aliases.c.alias), aliases.c.model, aliases.c.version, aliases.c.alias
-)
+_A, _T = aliases.c, version_tags.c
+_ONE = found_by(_SELECT, model=_V.model, version=_V.version)
+_BEARER = found_by(sa.select(_A.version), model=_A.model, alias=_A.alias)
+_NEWEST = found_by(sa.select(models.c.latest_version).with_for_update(), model=models.c.name)
+_ITS_TAGS = found_by(sa.select(_T.key, _T.value), model=_T.model, version=_T.version)
+_ITS_ALIASES = found_by(sa.select(_A.alias), _A.alias, model=_A.model, version=_A.version)
 _NAMES = sa.bindparam("names", expanding=True)
 _TAGS = sa.select(version_tags).where(version_tags.c.model.in_(_NAMES))
 _ALIASES = sa.select(aliases).where(aliases.c.model.in_(_NAMES)).order_by(aliases.c.alias)

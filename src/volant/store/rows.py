@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from volant.errors import InvalidInput, NotFound
+from volant.yamltext.problems import nearest
 
 T = TypeVar("T")
 
@@ -31,11 +31,11 @@ _SHOW = {
 
 def missing(noun: str, name: object, known: Iterable[str] = ()) -> NotFound:
     """The error for a `noun` that isn't stored; names the one of `known` that it is like."""
-    near = get_close_matches(str(name)[:200], list(known), n=1)
+    near = nearest(str(name), known)
     show = _SHOW.get(noun, "Check its name.")
     return NotFound(
         f"There is no {noun} {name!r}.",
-        f"Did you mean {near[0]}? {show}" if near else show,
+        f"Did you mean {near}? {show}" if near else show,
         details={"noun": noun, "name": str(name)},
     )
 

@@ -11,7 +11,7 @@ from volant.errors import InvalidInput, NotFound
 from volant.store.engine import Database, Write
 from volant.store.experiments import upsert_pairs
 from volant.store.measurements import history, insert_points
-from volant.store.prepared import Prepared, insert_for
+from volant.store.prepared import found_by, insert_for
 from volant.store.rows import missing, values
 from volant.store.tracked_runs import NAME_TAG
 from volant.store.tracking_tables import params, run_inputs, run_models, tags, tracked_runs
@@ -81,9 +81,7 @@ def _lifecycle(connection: sa.Connection, run_id: str) -> Lifecycle:
     return found[0][0]
 
 
-_STATE = Prepared(
-    lambda _: sa.select(tracked_runs.c.lifecycle).where(tracked_runs.c.id == sa.bindparam("run"))
-)
+_STATE = found_by(sa.select(tracked_runs.c.lifecycle), run=tracked_runs.c.id)
 
 
 def _must_be_active(work: Write, run_id: str) -> None:

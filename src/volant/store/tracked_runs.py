@@ -21,7 +21,7 @@ from volant.errors import Conflict
 from volant.store.engine import Database, Write
 from volant.store.experiments import must_be_active, pairs_of, upsert_pairs
 from volant.store.measurements import insert_points
-from volant.store.prepared import Prepared
+from volant.store.prepared import found_by
 from volant.store.rows import columns, missing, values
 from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
 from volant.store.tracking_tables import (
@@ -259,18 +259,12 @@ _LINKS = sa.select(_M.run_id, *_LINK).where(_M.run_id.in_(_OWNERS)).order_by(_M.
 
 # The same of one run, which clients ask for far more often.
 _NAMES = [column.name for column in columns(tracked_runs)]
-
-
-def _of_run(own: Any, columns: Sequence[Any], order: Any = None) -> Prepared:
-    return Prepared(lambda _: sa.select(*columns).where(own == sa.bindparam("run")).order_by(order))
-
-
-_ONE = _of_run(tracked_runs.c.id, columns(tracked_runs))
-_PARAMS = _of_run(params.c.run_id, (params.c.key, params.c.value), params.c.key)
-_TAGS = _of_run(tags.c.run_id, (tags.c.key, tags.c.value), tags.c.key)
-_ITS_LATEST = _of_run(_L.run_id, _POINT, _L.key)
-_ITS_INPUTS = _of_run(_I.run_id, _INPUT, _I.seq)
-_ITS_LINKS = _of_run(_M.run_id, _LINK, _M.step)
+_ONE = found_by(sa.select(*columns(tracked_runs)), run=tracked_runs.c.id)
+_PARAMS = found_by(sa.select(params.c.key, params.c.value), params.c.key, run=params.c.run_id)
+_TAGS = found_by(sa.select(tags.c.key, tags.c.value), tags.c.key, run=tags.c.run_id)
+_ITS_LATEST = found_by(sa.select(*_POINT), _L.key, run=_L.run_id)
+_ITS_INPUTS = found_by(sa.select(*_INPUT), _I.seq, run=_I.run_id)
+_ITS_LINKS = found_by(sa.select(*_LINK), _M.step, run=_M.run_id)
 
 
 def _latest(connection: sa.Connection, ids: Sequence[str]) -> Iterable[tuple[str, Metric]]:

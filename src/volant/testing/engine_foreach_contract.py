@@ -4,8 +4,10 @@ fixture that these tests take."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from volant.domain.run import RunStatus, StepRequest
@@ -99,6 +101,32 @@ class ForeachContract:
         state = await_state(engine, "run-1")
         assert by_name(state)["each"].outputs == {"x": [1, 2, 3]}
         assert by_name(state)["other"].outputs == {"x": [4, 5]}
+
+    def test_it_begins_when_its_first_element_does(self, open_engine: OpenEngine) -> None:
+        runs, looked = Runs(), threading.Event()
+        ended: list[datetime] = []
+
+        def slow(request: StepRequest) -> Outputs:
+            if not ended:  # the other one waits for the slot meanwhile
+                time.sleep(1.02 - time.time() % 1)
+            else:
+                looked.wait(PATIENCE_S)
+            ended.append(datetime.now(UTC))
+            return {}
+
+        executor = ScriptedExecutor(**{"a/0": slow, "b/0": slow})
+        engine = open_engine(executor, runs.__getitem__, workers=1)
+        engine.start(runs.make("run-1", step("a", foreach="[1]"), step("b", foreach="[1]")))
+        await_true(lambda: len(executor.performed) == 2)
+        later = executor.performed[1].partition("/")[0]
+        working = by_name(engine.states(["run-1"])["run-1"])[later]
+        looked.set()
+        done = by_name(await_state(engine, "run-1", RunStatus.SUCCEEDED))[later]
+        assert working.started_at is not None
+        assert done.started_at is not None
+        # SQLite has no more than the second of what is under way.
+        assert working.started_at >= ended[0].replace(microsecond=0)
+        assert done.started_at >= ended[0] - timedelta(milliseconds=1)
 
     def test_no_elements_are_a_success(self, open_engine: OpenEngine) -> None:
         runs, executor = Runs(), ScriptedExecutor()
@@ -250,9 +278,12 @@ class ForeachContract:
         await_true(lambda: "each/1" in executor.performed)
         await_elements(engine, {"total": 3, "ended": 1, "running": 1})
         engine.close()
+        until = datetime.now(UTC)
         closed.set()
         engine = open_engine(executor, runs.__getitem__)
-        state = await_state(engine, "run-1")
-        assert by_name(state)["each"].outputs == {"x": [1, 0, 3]}
+        each = by_name(await_state(engine, "run-1"))["each"]
+        assert each.outputs == {"x": [1, 0, 3]}
+        assert each.started_at is not None
+        assert each.started_at < until
         assert sorted(executor.committed) == ["each/0", "each/1", "each/2"]
         assert executor.performed.count("each/0") == 1

@@ -28,7 +28,6 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +38,7 @@ from volant.domain.run import StepContext
 from volant.errors import InvalidInput, StepFailed
 from volant.training.columns import TableInput
 from volant.training.schema import Features, target_of
+from volant.yamltext.problems import nearest
 
 _OFFERED = (
     "data",
@@ -149,10 +149,10 @@ def find_function(call: str, code_dir: Path) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if found is None:
         names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        near = get_close_matches(name, names, 1)
+        near = nearest(name, names)
         raise InvalidInput(
             f"{call!r}: the module {module_name} has no function {name!r}.",
-            f"Did you mean '{module_name}:{near[0]}'?"
+            f"Did you mean '{module_name}:{near}'?"
             if near
             else f"Define {name} in {module_name}, or name another function in train.call.",
             code="callable_missing",
@@ -173,10 +173,10 @@ def _import(module_name: str, call: str, code_dir: Path) -> ModuleType:
         if error.name != module_name and not module_name.startswith(f"{error.name}."):
             raise _raised(call, error, f"importing {module_name}") from error
         files = sorted(p.stem for p in code_dir.glob("*.py"))
-        near = get_close_matches(module_name, files, 1)
+        near = nearest(module_name, files)
         raise InvalidInput(
             f"{call!r}: there is no module {module_name!r} in {code_dir}.",
-            f"Did you mean '{near[0]}:{call.partition(':')[2]}'?"
+            f"Did you mean '{near}:{call.partition(':')[2]}'?"
             if near
             else f"The folder holds: {', '.join(files) or 'no Python file'}. Put "
             f"{module_name}.py beside volant.yaml and apply again.",
@@ -253,10 +253,10 @@ def _arguments(
     for parameter in wanted:
         unknown = parameter.name not in offered or parameter.kind is parameter.POSITIONAL_ONLY
         if unknown and parameter.default is parameter.empty:
-            near = get_close_matches(parameter.name, offered, 1)
+            near = nearest(parameter.name, offered)
             raise InvalidInput(
                 f"{call!r} asks for {parameter.name!r}, which Volant doesn't pass.",
-                (f"Did you mean {near[0]!r}? " if near else "")
+                (f"Did you mean {near!r}? " if near else "")
                 + f"It may ask for: {', '.join(_OFFERED)}; give any other a default.",
                 code="callable_signature",
             )

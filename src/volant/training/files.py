@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from volant.durable import sync
+from volant.durable import sync, whole
 from volant.errors import ResourceExhausted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -20,36 +18,25 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def write_once(path: Path, write: Callable[[Path], object]) -> bool:
     """Make `path` unless it exists; False when another writer was first.
 
-    `write` fills a file beside it, which is synced and then linked to its name: a
-    link, unlike a rename, never replaces.
+    `write` fills a file beside it, which is synced and then has its name.
     """
-    return _write(path, write, os.link)
+    return _write(path, write, over=False)
 
 
 def write_over(path: Path, write: Callable[[Path], object]) -> None:
     """Make or replace `path` in one step."""
-    _write(path, write, os.replace)
+    _write(path, write, over=True)
 
 
-def _write(
-    path: Path, write: Callable[[Path], object], publish: Callable[[Path, Path], object]
-) -> bool:
+def _write(path: Path, write: Callable[[Path], object], *, over: bool) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    draft = Path(name)
     try:
-        write(draft)
-        sync(draft)
-        publish(draft, path)
+        with whole(path, over=over, mode=0o600) as draft:
+            write(draft)
     except FileExistsError:
         return False
     except OSError as error:
         raise disk_error(error, path) from error
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
-    sync(path.parent)
     return True
 
 

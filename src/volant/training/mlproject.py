@@ -10,12 +10,12 @@ import shlex
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
 from volant.bounded_yaml import read_yaml
 from volant.errors import InvalidInput
+from volant.yamltext.problems import nearest
 
 _FILE = "mlproject"  # whatever its case
 _ARGUMENT = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)
@@ -150,11 +150,11 @@ def entry_point(project: Project, name: str, folder: Path) -> EntryPoint:
     if runner and inside and (folder / name).is_file():
         return EntryPoint(name, f"{runner} {shlex.quote(name)}")
     known = sorted(project.entry_points)
-    guess = get_close_matches(name, known, n=1)
+    guess = nearest(name, known)
     there = f"There are: {', '.join(known) or 'none'}."
     raise InvalidInput(
         f"MLproject has no entry point {name[:80]!r}.",
-        f"Did you mean {guess[0]}?" if guess else there,
+        f"Did you mean {guess}?" if guess else there,
         code="mlproject.entry_point",
     )
 
@@ -168,12 +168,10 @@ def parameters_of(
     """
     for name in given:
         if point.parameters and name not in point.parameters:
-            guess = get_close_matches(name, list(point.parameters), n=1)
+            guess = nearest(name, list(point.parameters))
             raise InvalidInput(
                 f"The entry point {point.name} has no parameter {name!r}.",
-                f"Did you mean {guess[0]}?"
-                if guess
-                else f"There are: {', '.join(point.parameters)}.",
+                f"Did you mean {guess}?" if guess else f"There are: {', '.join(point.parameters)}.",
                 code="mlproject.parameter",
             )
     values = dict(given)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from volant.domain.loop import TuneSpec
 from volant.domain.metric import DEFAULT_METRIC, GREATER_IS_BETTER, TASK_METRICS
 from volant.errors import InvalidInput
+from volant.yamltext.problems import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ def metric_of(name: Any, task: str) -> str:
         return DEFAULT_METRIC[task]
     if name in known:
         return str(name)
-    near = get_close_matches(str(name), known, 1)
+    near = nearest(str(name), known)
     raise InvalidInput(
         f"{name!r} isn't a metric of {task}.",
-        f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(known)}.",
+        f"Did you mean {near!r}?" if near else f"Use one of: {', '.join(known)}.",
         details={"metric": name, "known": list(known)},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from volant.domain.contract import ColumnType
 from volant.domain.model import Field
 from volant.errors import InvalidInput
+from volant.yamltext.problems import nearest
 
 _FEW_CLASSES = 20
 
@@ -84,11 +84,11 @@ def require_target(table: pa.Table, target: str, dataset: str) -> None:
     """Raises `InvalidInput`, with the nearest name, when there is no such column."""
     if target in table.column_names:
         return
-    near = get_close_matches(target, table.column_names, 1)
+    near = nearest(target, table.column_names)
     columns = ", ".join(table.column_names)
     raise InvalidInput(
         f"The dataset {dataset!r} has no column {target!r} to predict.",
-        f"Did you mean {near[0]!r}? Set data.target to it."
+        f"Did you mean {near!r}? Set data.target to it."
         if near
         else f"Set data.target to one of: {columns}.",
         code="target_missing",

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from volant import __version__
+from volant.durable import write_whole
 from volant.settings import Settings
 from volant.web import serverlog
 from volant.web.api.app_sessions import AppSessions
@@ -158,9 +159,7 @@ def write_record(record: Path, url: str) -> None:
         "started_at": datetime.now(UTC).isoformat(),
         "version": __version__,
     }
-    draft = record.with_suffix(".json.new")
-    draft.write_text(json.dumps(facts) + "\n")
-    draft.replace(record)
+    write_whole(record, json.dumps(facts) + "\n", lasting=False)
 
 
 def remove_record(record: Path) -> None:

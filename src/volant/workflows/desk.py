@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from volant.ports.records import RunRecords
 from volant.workflows.expressions import nearest
 from volant.workflows.logs import log_folders, read_logs
 from volant.workflows.plan import plan_workflow
+from volant.yamltext import problems
 
 _DIGITS = 10  # of a number that names an element, at most
 SEARCHED = 200  # newest runs that are looked through for a misspelt or a forgotten one
@@ -262,9 +262,9 @@ def finished_event(
 
 
 def _like(run_id: str, known: Sequence[str]) -> str:
-    near = get_close_matches(run_id[:200], known, n=1, cutoff=0.9)  # ids are alike anyway
+    near = problems.nearest(run_id, known, cutoff=0.9)  # ids are alike anyway
     show = "`volant runs` lists them."
-    return f"Did you mean {near[0]}? {show}" if near else show
+    return f"Did you mean {near}? {show}" if near else show
 
 
 def _step_and_element(run: Run, name: str) -> tuple[str, str | None]:

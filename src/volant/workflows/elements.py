@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+from volant.domain.workflow import MAX_ELEMENTS
 from volant.errors import InvalidInput
 from volant.workflows.evaluation import Scope, evaluate, render
 from volant.workflows.expressions import (
@@ -16,8 +17,6 @@ from volant.workflows.expressions import (
     references_in,
     references_of,
 )
-
-MAX_ELEMENTS = 1000
 
 _FIX = 'Give a list, a text like ["a", "b"], or a text like a, b.'
 _BARE = re.compile(rf"\s*(?:{'|'.join(ROOTS)})(?:\.[A-Za-z0-9_-]+)+\s*")

@@ -24,10 +24,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, cast
 
 from volant.errors import InvalidInput
+from volant.yamltext import problems
 
 ROOTS = ("inputs", "steps", "extensions", "item")
 EXTENSION_FIELDS = (
@@ -126,9 +126,9 @@ def _around(text: str, position: int) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """A sentence that helps with a misspelt name: the closest, else all of them."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]!r}?"
+    found = problems.nearest(name, known)
+    if found is not None:
+        return f"Did you mean {found!r}?"
     if known:
         return f"Known names: {', '.join(sorted(known)[:20])}."
     return "There are none to refer to."

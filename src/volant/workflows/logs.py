@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from volant.domain.workflow import MAX_ELEMENTS
 from volant.errors import InvalidInput
-from volant.workflows.elements import MAX_ELEMENTS
 
 CHUNK_BYTES = 256 * 1024  # of log files, in one answer
 LINE_BYTES = 1024 * 1024  # a longer line is handed out in pieces

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,6 +23,7 @@ from volant.domain.codec import from_plain, to_plain
 from volant.domain.manifest import Manifest
 from volant.domain.run import TERMINAL, Run, RunStatus, StepState
 from volant.domain.workflow import WorkflowSpec
+from volant.durable import write_whole
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.ports.clock import Clock
 from volant.ports.records import RunRecords
@@ -173,14 +173,8 @@ class OutsideDesk:
         for each in self._folder.iterdir():
             if each.stat().st_mtime < old:
                 each.unlink(missing_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}.partial")
-        with partial.open("w") as file:
-            json.dump(body, file)
-            file.flush()
-            os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
-            os.link(partial, path)
-        partial.unlink()
+            write_whole(path, json.dumps(body), over=False)
 
     def _newest(self, turn: str, step: str) -> tuple[tuple[Run, RunStatus] | None, int]:
         """The step's last run with its status, and how many it had."""

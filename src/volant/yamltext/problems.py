@@ -44,11 +44,11 @@ def error_of(problems: Sequence[Problem], file: str, code: str) -> InvalidInput:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant."""
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word that was probably meant; `cutoff` is how alike they must be, of 1."""
     choices = list(known)
     by_folded = {choice.casefold(): choice for choice in choices}
     if word.casefold() in by_folded:
         return by_folded[word.casefold()]
-    found = difflib.get_close_matches(word[:100].casefold(), list(by_folded), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word[:100].casefold(), list(by_folded), n=1, cutoff=cutoff)
     return by_folded[found[0]] if found else None

@@ -114,7 +114,7 @@ class Tables:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         schema = None if engine.dialect.name == "sqlite" else SCHEMA
-        columns = ("workflow_uuid", "status", "executor_id", "queue_name")
+        columns = ("workflow_uuid", "status", "executor_id", "queue_name", "created_at")
         self.status = sa.table("workflow_status", *map(sa.column, columns), schema=schema)
         self.steps = sa.table(
             "operation_outputs",
@@ -124,9 +124,9 @@ class Tables:
         )
         # Made once: making a query takes as long as the database takes to answer it.
         told = self.status.c
-        self._statuses = sa.select(told.workflow_uuid, told.status, told.executor_id).where(
-            told.workflow_uuid.in_(sa.bindparam("ids", expanding=True))
-        )
+        self._statuses = sa.select(
+            told.workflow_uuid, told.status, told.executor_id, told.created_at
+        ).where(told.workflow_uuid.in_(sa.bindparam("ids", expanding=True)))
 
     def check_writable(self) -> None:
         """Raises SQLAlchemy's error when another process keeps a SQLite file locked: DBOS
@@ -150,11 +150,11 @@ class Tables:
         with self.engine.connect() as connection:
             return [str(name) for name in connection.execute(query).scalars()]
 
-    def statuses(self, ids: Sequence[str]) -> Mapping[str, tuple[str, str | None]]:
-        """DBOS status and executor of each workflow that exists."""
+    def statuses(self, ids: Sequence[str]) -> Mapping[str, tuple[str, str | None, int]]:
+        """DBOS status, executor and start (ms) of each workflow that exists."""
         with self.engine.connect() as connection:
             rows = connection.execute(self._statuses, {"ids": list(ids)})
-            return {row[0]: (row[1], row[2]) for row in rows}
+            return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
     def recorded_steps(self, ids: Sequence[str]) -> Sequence[tuple[str, str, str, int]]:
         """Workflow, name, JSON output and start (ms) of recorded steps, in order."""

@@ -19,12 +19,11 @@ from volant.adapters.dbos_engine.outcome import EACH, Outcome, element_name, now
 from volant.adapters.dbos_engine.plain import plain_error, plain_outputs
 from volant.adapters.dbos_engine.slots import Slots
 from volant.domain.run import Run, RunStatus
-from volant.domain.workflow import StepSpec
+from volant.domain.workflow import MAX_ELEMENTS, StepSpec
 from volant.errors import InvalidInput, VolantError
 from volant.faults import crash_point
 from volant.ports.engine import Plan
 
-MAX_ELEMENTS = 1000
 TOLD = 100  # failed elements that an error names
 REMEMBERED = 64
 
@@ -77,7 +76,7 @@ class FanOut:
                 del self.boards[name]
         crash_point("foreach.ended")
         ended = [board.ended[element_name(step, index)] for index in range(len(items))]
-        return _together(step, began, ended)
+        return _together(step, ended)
 
     def element(self, run_id: str, plan: Plan, name: str, task: Mapping[str, Any]) -> StepSpec:
         """One element of a step, as a step of its own. Raises `InvalidInput`."""
@@ -158,7 +157,7 @@ def _succeeded(run_id: str, names: Sequence[str]) -> dict[str, Outcome]:
     return {name: o for name, o in ended.items() if o.status is RunStatus.SUCCEEDED}
 
 
-def _together(step: str, began: int, ended: Sequence[Outcome]) -> Outcome:
+def _together(step: str, ended: Sequence[Outcome]) -> Outcome:
     """The elements' outcomes as one: a list for each output, in the elements' order, None
     where an element has no such output."""
     failed = [i for i, outcome in enumerate(ended) if outcome.status is not RunStatus.SUCCEEDED]
@@ -178,7 +177,7 @@ def _together(step: str, began: int, ended: Sequence[Outcome]) -> Outcome:
     sources = {outcome.cached for outcome in ended}
     return Outcome(
         RunStatus.SUCCEEDED if error is None else RunStatus.FAILED,
-        began,
+        min(outcome.started_ms for outcome in ended),
         now_ms(),
         attempt,
         outputs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from volant.adapters.dbos_engine.board import CHUNK, outcome_of, rows_of
 from volant.adapters.dbos_engine.database import Tables
@@ -13,8 +13,17 @@ from volant.adapters.dbos_engine.outcome import EACH, element_name, moment, step
 from volant.domain.run import RunState, RunStatus, StepState
 
 Record = tuple[str, Mapping[str, Any]]  # a recorded function's name, and its JSON
-# A step's name, its row, its finished attempts, and how its elements stand.
-Entry = tuple[str, Any, Sequence[Mapping[str, Any]], Mapping[str, int] | None]
+
+
+class Elements(NamedTuple):
+    """How those of a step stand, and when the first of them began (ms)."""
+
+    counts: Mapping[str, int]
+    began: int | None
+
+
+# A step's name, its row, its finished attempts, and its elements.
+Entry = tuple[str, Any, Sequence[Mapping[str, Any]], Elements | None]
 
 _ACTIVE = {
     "ENQUEUED": RunStatus.QUEUED,
@@ -88,22 +97,26 @@ class States:
                 found.setdefault(workflow, []).append((function, json.loads(output)))
         return found
 
-    def _elements(self, records: Mapping[str, Sequence[Record]]) -> Mapping[str, Mapping[str, int]]:
-        """How the elements of steps at work stand."""
+    def _elements(self, records: Mapping[str, Sequence[Record]]) -> Mapping[str, Elements]:
+        """The elements of steps at work."""
         parts = {name: found for name in records if (found := _parts(name, records))}
         names = [part for found in parts.values() for part in found]
-        rows: dict[str, str] = {}
+        rows: dict[str, tuple[str, str | None, int]] = {}
         for start in range(0, len(names), CHUNK):
-            found = self.tables.statuses(names[start : start + CHUNK])
-            rows.update({name: status for name, (status, _) in found.items()})
+            rows.update(self.tables.statuses(names[start : start + CHUNK]))
         return {
-            name: {
-                "total": len(found),
-                "ended": sum(rows.get(part) in ("SUCCESS", "ERROR") for part in found),
-                "running": sum(rows.get(part) == "PENDING" for part in found),
-            }
+            name: _counted(len(found), [rows[part] for part in found if part in rows])
             for name, found in parts.items()
         }
+
+
+def _counted(total: int, begun: Sequence[tuple[str, str | None, int]]) -> Elements:
+    counts = {
+        "total": total,
+        "ended": sum(status in ("SUCCESS", "ERROR") for status, _, _ in begun),
+        "running": sum(status == "PENDING" for status, _, _ in begun),
+    }
+    return Elements(counts, min((began for _, _, began in begun), default=None))
 
 
 def _parts(name: str, records: Mapping[str, Sequence[Record]]) -> Sequence[str]:
@@ -143,17 +156,19 @@ def _run_outcome(row: Any) -> tuple[RunStatus, Mapping[str, Any] | None, int | N
 
 def _step_state(entry: Entry, run: RunStatus) -> StepState:
     name, row, attempts, elements = entry
+    counts, began = elements or (None, None)
     if row is None:
         return StepState(name, _UNBEGUN.get(run, RunStatus.SKIPPED))
     if row.status in ("ENQUEUED", "DELAYED"):
         return StepState(name, RunStatus.QUEUED)
     if row.status == "PENDING":
-        started = attempts[0]["started"] if attempts else row.dequeued_at or row.created_at
+        begun = began or row.dequeued_at or row.created_at
+        started = attempts[0]["started"] if attempts else begun
         failed = attempts[-1].get("error") if attempts else None
         done = bool(attempts) and failed is None  # performed, being committed
         attempt = len(attempts) + (0 if done else 1)
         return StepState(
-            name, RunStatus.RUNNING, attempt, moment(started), error=failed, elements=elements
+            name, RunStatus.RUNNING, attempt, moment(started), error=failed, elements=counts
         )
     outcome = outcome_of(row)
     assert outcome is not None  # every other status is final
@@ -161,10 +176,10 @@ def _step_state(entry: Entry, run: RunStatus) -> StepState:
         name,
         outcome.status,
         outcome.attempt,
-        moment(outcome.started_ms),
+        moment(began or outcome.started_ms),
         moment(outcome.ended_ms),
         outcome.outputs,
         None if outcome.status is RunStatus.CANCELLED else outcome.error,
         outcome.cached,
-        outcome.elements or elements,
+        outcome.elements or counts,
     )

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from volant.domain.run import StepContext
+from volant.durable import write_whole
 from volant.errors import InvalidInput, ResourceExhausted, StepFailed, VolantError
 
 EXIT_FAILED = 1
@@ -273,14 +274,10 @@ def write_outputs(path: Path, outputs: object, entry: str) -> None:
             "Return only dicts, lists, strings, numbers, booleans and None;"
             " call .item() or .tolist() on NumPy values.",
         ) from error
-    part = path.with_name(path.name + ".part")
     try:
-        # No fsync: after a machine's crash the whole step runs again.
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        # After a machine's crash the whole step runs again.
+        write_whole(path, text, lasting=False)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise ResourceExhausted(
             f"The outputs of {entry} can't be written to {path}: {error.strerror}.",
             "Free some space there and run the step again.",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from volant.adapters.local.environments import CODESET, READY, build, locked, places, uv
+from volant.durable import write_whole
 from volant.errors import InvalidInput, Unavailable
 from volant.faults import crash_point
 
@@ -69,11 +70,8 @@ def prepare(
         lock = None if fresh else _read(stored)
         if lock is None:
             lock = _locked(asked, tell)
-            partial = stored.with_suffix(".partial")
-            partial.write_text(
-                json.dumps({"key": lock.key, "lines": lock.lines, "changes": lock.changes})
-            )
-            partial.replace(stored)
+            told = {"key": lock.key, "lines": lock.lines, "changes": lock.changes}
+            write_whole(stored, json.dumps(told))
             crash_point("environment.locked")
     if strict and lock.changes:
         raise InvalidInput(

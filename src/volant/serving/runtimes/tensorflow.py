@@ -58,11 +58,10 @@ def open_model(
     opened = open_path(path, str(runtime.get("signature_key") or ""))
     places = {one.name: i for i, one in enumerate(description.inputs)}
     order = [places.get(name, i) for i, (name, _, _) in enumerate(opened.inputs)]
-    kinds = [one.datatype for one in description.inputs]
 
     def call(feeds: Sequence[Array]) -> Mapping[str, Array]:
         try:
-            return _named(opened.ask([_tensor(feeds[i], kinds[i]) for i in order]))
+            return answers(opened, [feeds[i] for i in order])
         except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
             said = str(error).strip().splitlines()
             reason = said[0][:300] if said else type(error).__name__
@@ -82,6 +81,12 @@ def open_path(path: Path, key: str = "") -> Opened:
     what TensorFlow raises on files that it can't read.
     """
     return _saved_model(path, key) if path.is_dir() else _keras(path)
+
+
+def answers(opened: Opened, feeds: Sequence[Array]) -> dict[str, Array]:
+    """What it answers, by name, to arrays in the order of its inputs."""
+    kinds = [kind for _, kind, _ in opened.inputs]
+    return _named(opened.ask([_tensor(f, kind) for f, kind in zip(feeds, kinds, strict=True)]))
 
 
 def _keras(path: Path) -> Opened:

@@ -187,17 +187,22 @@ async def received(
 def may_write(platform: Platform, request: Request) -> str:
     """Where the request's path leads; raises unless the caller may write there."""
     _, project = admit(platform, request, Permission.TRACKING_LOG)
+    return _changeable(Scope(platform, project), request)
+
+
+def _changeable(scope: Scope, request: Request) -> str:
+    """Where the request's path leads in the workspace; raises for what never changes."""
     path = request.path_params.get("path", "")
     if path.startswith(REGISTRY):
         raise PermissionDenied(
             "What the registry holds never changes.", "Register a new version instead."
         )
-    return Scope(platform, project).place(path)
+    return scope.place(path)
 
 
 async def _delete(platform: Platform, request: Request) -> Response:
-    def deleted(_scope: Scope) -> Json:
-        platform.artifact_files.delete(may_write(platform, request))
+    def deleted(scope: Scope) -> Json:
+        platform.artifact_files.delete(_changeable(scope, request))
         return {}
 
     return await _guarded(platform, request, Permission.TRACKING_DELETE, deleted)
