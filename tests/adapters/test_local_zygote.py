@@ -418,7 +418,9 @@ def test_chaos(make, tmp_path):
             "last", "s", "r", 1, tmp_path / "w", tmp_path / "w" / "log",
             {"s": 0}, entry, "light", command,
         )  # fmt: skip
-        assert compute.run(job).status is JobStatus.SUCCEEDED
+        # The last kill may be noticed only now; who asked then asks again.
+        last = [compute.run(job).status for _ in range(2)]
+        assert last[-1] is JobStatus.SUCCEEDED
 
 
 def children(pid: int) -> list[int]:
