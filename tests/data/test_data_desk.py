@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from volant.adapters.system import SortableIds, SystemClock
-from volant.data.commit import commit_push
+from volant.data.commit import commit_push, verdict_of
 from volant.data.desk import RELEASE, DataDesk
 from volant.data.staging import Staging, safe_name
 from volant.domain.contract import ColumnRule, ColumnType, Contract
@@ -97,6 +97,21 @@ def test_an_empty_or_broken_upload_leaves_nothing(place: Place) -> None:
     with pytest.raises(Exception, match="gone"):
         place.desk.upload("wine", "a.csv", breaking())
     assert list((place.root / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize(("first", "then"), [(COMMITTED, REJECTED), (REJECTED, COMMITTED)])
+def test_an_ingest_done_again_after_its_verdict_changes_nothing(
+    place: Place, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    """As after a kill: its files are gone by then, so the second look finds no row."""
+    push = place.desk.push("wine", [place.upload()], {})
+    assert verdict_of(push) is None
+    stored = place.commit(push.id, first)
+    again = place.commit(push.id, then)
+    told = verdict_of(place.desk.get_push(push.id))
+    assert told is not None
+    assert told["status"] == again["status"] == first["status"]
+    assert told["version"] == again["version"] == stored["version"]
 
 
 @pytest.mark.parametrize("name", ["", "Wine", "wine/red", "..", "w" * 64, "-w", "wine.released"])

@@ -94,6 +94,8 @@ def test_bodies_whose_end_is_in_doubt_are_refused(platform, api, fields):
     raw = api("POST", "/loops/x/runs", *fields) + b"0\r\n\r\n"
     told = whole_answer(port(platform), raw + api("GET", "/status"))
     assert told.startswith(b"HTTP/1.1 400 "), told
+    assert b"application/problem+json" in told
+    assert b'"code":"http.unreadable"' in told
     assert told.count(b"HTTP/1.1 ") == 1
 
 

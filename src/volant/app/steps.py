@@ -23,7 +23,7 @@ from volant.app.manifest_steps import ManifestSteps
 from volant.app.step_rooms import Outputs, Rooms, outputs_of, run_kept
 from volant.app.survival import SURVIVED, resumed_decision
 from volant.app.tuning import Searches, tune_decision
-from volant.data.commit import commit_push
+from volant.data.commit import commit_push, verdict_of
 from volant.domain.codec import from_plain, to_plain
 from volant.domain.decision import Decision, DecisionKind, Outcome
 from volant.domain.deployment import Settings
@@ -160,6 +160,8 @@ class Steps:
         """Check and append a push's staged files; training will follow, so warm it."""
         self._rooms.compute.warm("train")
         push = self._rooms.store.pushes.get(request.inputs["push_id"])
+        if (verdict := verdict_of(push)) is not None:
+            return verdict
         dataset = self._rooms.store.datasets.get(push.dataset)
         files = [{"path": path, "name": Path(path).name} for path in push.files]
         return self._job(
@@ -169,6 +171,8 @@ class Steps:
     def release(self, request: StepRequest) -> Outputs:
         """Check quarantined rows against the contract as it is now."""
         push = self._rooms.store.pushes.get(request.inputs["push_id"])
+        if (verdict := verdict_of(push)) is not None:
+            return verdict
         dataset = self._rooms.store.datasets.get(push.dataset)
         return self._job(request, dataset=dataset.name, contract=to_plain(dataset.contract))
 

@@ -7,13 +7,31 @@ from typing import Any
 
 from volant.domain.codec import from_plain
 from volant.domain.contract import Contract
-from volant.domain.dataset import DatasetVersion, Push
+from volant.domain.dataset import DatasetVersion, Push, PushStatus
 from volant.domain.event import DATASET_COMMITTED, DATASET_REJECTED, Event
 from volant.faults import crash_point
 from volant.ports.clock import Clock
 from volant.ports.records import PushRecords
 
 _SOURCE = "volant/data"
+
+
+def verdict_of(push: Push) -> dict[str, Any] | None:
+    """What became of a push, as its ingest's outputs; None while it is open.
+
+    An ingest that dies once its verdict is stored is done again, and its files may be gone
+    by then: what is stored stands, and the rows aren't looked at again.
+    """
+    if push.status is PushStatus.RECEIVED:
+        return None
+    return {
+        "status": push.status.value,
+        "dataset": push.dataset,
+        "version": push.version,
+        "rows_added": push.rows_added,
+        "rows_quarantined": push.rows_quarantined,
+        "reason": push.reason,
+    }
 
 
 def commit_push(
@@ -30,6 +48,8 @@ def commit_push(
         `outputs` with `dataset` and the dataset's `version` (None when rejected).
     """
     push = pushes.get(push_id)
+    if (verdict := verdict_of(push)) is not None:
+        return {**outputs, **verdict}
     if outputs["status"] == "committed":
         version: int | None = _commit(push, outputs, pushes, clock)
     else:

@@ -27,6 +27,7 @@ from volant.web.front import Front
 from volant.web.git.door import routes as git_routes
 from volant.web.listener import BACKLOG, RECORD, Address, bind, check
 from volant.web.mlflow.door import routes as mlflow_routes
+from volant.web.wire import HttpProtocol
 
 GRACE_S = 10  # for answers that are on their way when the server stops
 
@@ -106,7 +107,7 @@ def _config(app: Any, address: Address) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
