@@ -6,7 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from registry_world import World
 
@@ -146,6 +146,7 @@ def _check_markdown(text: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example("\x1e#")
 def test_any_text_stays_text(text: str) -> None:
     blocks = [
         Heading(text, 1), Paragraph(text), Bullets([text]), Table(["a", text], [[text, "b"]])

@@ -85,9 +85,9 @@ def _markdown(block: Block) -> str:
         return _paragraph(block.text)
     if isinstance(block, Bullets):
         return "\n".join(f"- {_paragraph(item)}" for item in block.items)
-    lines = [block.head, ["---"] * len(block.head)]
-    rows = [[_plain(cell) for cell in row] for row in block.rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (*lines, *rows))
+    head, *rows = [[_plain(cell) for cell in row] for row in (block.head, *block.rows)]
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
 def _html(block: Block) -> str:
