@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from volant.adapters.container.usage import Meter, Usage
 from volant.errors import Unavailable, VolantError
 
 _LOOK_S = 0.05
+_FIRST_LOOK_S = 0.005  # a container may live for milliseconds only
+_ASK_S = 1.0
 _NEVER = "0001-01-01"
 PID_FILE = "pid"
 _OOM_FILE = "oom"  # conmon, podman's keeper of containers, makes it where it was started
@@ -138,23 +141,24 @@ class Contained(Client):
         }
 
     def _measured(self) -> Usage:
-        used, meter, looked = Usage(), None, 0
-        while True:
+        used, meter, wait_s, asked = Usage(), None, _FIRST_LOOK_S, time.monotonic()
+        while not self._over(wait_s):
             if meter is None or not meter.found:
-                meter = self._meter(looked)
-            else:
+                ask = time.monotonic() - asked > _ASK_S
+                asked = time.monotonic() if ask else asked
+                meter = self._meter(ask)
+            if meter is not None and meter.found:
                 used = used.joined(meter.read())
-            if self._over(_LOOK_S):
-                return used if meter is None else used.joined(meter.read())
-            looked += 1
+                wait_s = min(2 * wait_s, _LOOK_S)
+        return used if meter is None else used.joined(meter.read())
 
-    def _meter(self, looked: int) -> Meter | None:
+    def _meter(self, ask: bool) -> Meter | None:
         """Podman writes the process's number down; docker is asked for it, now and then."""
         pid = 0
         if not self._asks:
             with contextlib.suppress(OSError, ValueError):
                 pid = int((self._folder / PID_FILE).read_text())
-        elif looked % 20 == 2:
+        elif ask:
             state = self._engine.state(self._name)
             pid = 0 if state is None else int(state.get("Pid") or 0)
         return Meter(pid) if pid > 0 else None
