@@ -166,7 +166,8 @@ def _ask(url: str, code: int, *tensors) -> dict:
 
 @pytest.mark.timeout(1800)
 def test_models_are_converted_and_served_by_openvino(platforms, tmp_path: Path) -> None:
-    platform = platforms().start(MLFLOW_DISABLE_TELEMETRY="true")
+    # TensorFlow writes Python into the temporary folder, and leaves it there compiled.
+    platform = platforms().start(MLFLOW_DISABLE_TELEMETRY="true", PYTHONDONTWRITEBYTECODE="1")
     code = tmp_path / "keras"
     code.mkdir()
     for name, text in KERAS.items():

@@ -188,7 +188,7 @@ def test_threads_work_in_a_fork(train_inputs: Any, tmp_path: Path, forked: Any) 
     rng = np.random.default_rng(0)
     table = pa.table({f"c{i}": rng.normal(size=2100) for i in range(50)})
     table = table.append_column("target", pa.array(rng.integers(0, 2, 2100)))
-    inputs = train_inputs(saved(table, tmp_path), budget_s=3.0)
+    inputs = train_inputs(saved(table, tmp_path), budget_s=9.0)
     assert forked(inputs, tmp_path / "step") == 0
     assert "boosting" in (tmp_path / "step" / "log").read_text()
 
