@@ -26,7 +26,7 @@ from rich.text import Text
 
 DOCS = Path(__file__).parent
 WIDTH = 100
-_METHODS = ("GET", "POST", "PUT", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ROOMS = (
     "access",
     "data",

@@ -7,10 +7,11 @@ machine by itself. Tables are pandas' DataFrames, so pandas must be installed he
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from volant.cli.client import Client, find_server, named
@@ -96,12 +97,13 @@ def runs(
             one; all experiments when absent.
         filter: MLflow's grammar: `"metrics.rmse < 0.7 AND params.depth = '3'"`.
         order: `"metrics.rmse ASC"`, or several; of each experiment's runs.
-        limit: At most so many of each experiment.
+        limit: At most so many of each experiment, 1 or more; all when absent.
 
     Raises `NotFound` for an unknown experiment, `InvalidInput` for a filter that can't be
-    read.
+    read and a limit that is none.
     """
     frame = _pandas().DataFrame
+    most = _most(limit)
     orders = [order] if isinstance(order, str) else order
     with _client() as client:
         if experiment is None:
@@ -112,7 +114,7 @@ def runs(
         names: list[str] = []
         for each in chosen:
             path = f"/experiments/{each['experiment']['id']}/runs"
-            page = client.pages(path, limit or _EVERY, filter=filter, order=orders)["items"]
+            page = client.pages(path, most, filter=filter, order=orders)["items"]
             found += page
             names += [title(each["experiment"])] * len(page)
     columns = columns_of(found)
@@ -120,6 +122,17 @@ def runs(
     for name in ("started_at", "ended_at"):
         table[name] = _pandas().to_datetime(table[name], utc=True)
     return table
+
+
+def _most(limit: Any) -> int:
+    if limit is None:
+        return _EVERY
+    if isinstance(limit, bool) or not isinstance(limit, Integral) or int(limit) < 1:
+        raise InvalidInput(
+            f"limit is {limit!r:.80}, which is no number of runs.",
+            "Give a whole number from 1 on, or leave it out for all runs.",
+        )
+    return int(limit)
 
 
 def models(name: str | None = None) -> pd.DataFrame:
@@ -144,17 +157,24 @@ def models(name: str | None = None) -> pd.DataFrame:
     return frame(rows)
 
 
-def predict(deployment: str, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def predict(
+    deployment: str, data: pd.DataFrame | Mapping[str, Any] | Iterable[Mapping[str, Any]]
+) -> pd.DataFrame:
     """Ask a deployed model: a prediction for each row, under the index of `data`.
 
     Columns are those of the model's outputs; `probabilities` become one column for each
     class, `probability_CLASS`. Columns that the model doesn't know aren't sent.
 
-    Raises `InvalidInput` for a column that is missing or of another type, or a model that
-    takes tensors; `Conflict` when nothing is live there.
+    Args:
+        deployment: Its name; a loop's has the loop's.
+        data: A table; or one row as a mapping of its columns to their values; or several.
+
+    Raises `InvalidInput` for anything else, for rows with none of the model's columns or
+    without one that may not be null, for a value of another type, and for a model that takes
+    tensors; `Conflict` when nothing is live there.
     """
     pandas = _pandas()
-    table: Any = data if isinstance(data, pandas.DataFrame) else pandas.DataFrame(list(data))
+    table: Any = data if isinstance(data, pandas.DataFrame) else pandas.DataFrame(_given(data))
     session = _session()
     with _client() as client:
         deployed = client.get(f"/deployments/{named(deployment)}")
@@ -166,10 +186,51 @@ def predict(deployment: str, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -
             f"The model of {deployment} takes tensors, not a table's columns.",
             "Ask it in the Open Inference Protocol: see docs/serving-protocol.md.",
         )
+    _refuse_strange(table, fields)
     deployed = {**deployed, "infer_url": reachable(deployed["infer_url"], session.url)}
     answers = list(ask(deployed, session.token, fields, _rows(table, fields)))
     spread = [_spread(answer, signature.get("classes")) for answer in answers]
     return pandas.DataFrame(spread, index=table.index)
+
+
+def _given(data: Any) -> list[Mapping[str, Any]]:
+    """The rows of what isn't a table. Raises `InvalidInput` for what holds none."""
+    rows: Any = [data] if isinstance(data, Mapping) else data
+    kind = type(data).__name__
+    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+        raise _no_rows(f"{kind} is no table and holds no rows.")
+    found: list[Any] = list(rows)
+    for place, row in enumerate(found):
+        if not isinstance(row, Mapping):
+            raise _no_rows(f"Item {place} of the {kind} is {type(row).__name__}, not a row.")
+        for name, value in row.items():
+            if isinstance(value, list | tuple | set | Mapping) or getattr(value, "ndim", 0):
+                held = type(value).__name__
+                raise _no_rows(f"Row {place} has {held} as its {name!r}, not one value.")
+    return found
+
+
+def _no_rows(what: str) -> InvalidInput:
+    return InvalidInput(
+        what,
+        'Give a pandas.DataFrame, one row like {"x": 1}, or a list of such rows; columns as'
+        " lists become a table with pandas.DataFrame(data).",
+        code="no_rows",
+    )
+
+
+def _refuse_strange(table: pd.DataFrame, fields: Sequence[Mapping[str, Any]]) -> None:
+    """Raises `InvalidInput` for a table with none of the model's columns: where all may be
+    null, every row would get the same answer."""
+    wanted = [str(field["name"]) for field in fields]
+    has = [str(name) for name in table.columns]
+    if (has or len(table)) and not set(wanted) & set(has):
+        raise InvalidInput(
+            f"The table has none of the model's columns. It has {', '.join(has[:20]) or 'none'}.",
+            f"The model wants: {', '.join(wanted)}.",
+            code="missing_column",
+            details={"missing": wanted, "unknown": has},
+        )
 
 
 def _rows(

@@ -56,6 +56,25 @@ steps:
       - name: s
         extension_id: bucket
 """
+READER = """\
+id: reader
+container:
+  entrypoint: sh -c
+  args:
+    - 'cat "$0"; touch "$1/begun"; while ! [ -e "$1/end" ]; do sleep 0.05; done'
+    - "{{ inputs.token.path }}"
+    - "{{ inputs.signs }}"
+inputs: {token: {}, signs: {}}
+"""
+READING = """\
+name: reading
+inputs: [{name: signs}]
+steps:
+  - name: read
+    uses: runnable/reader
+    inputs: {token: '{{ extensions.s.cfg.SECRET_KEY }}', signs: '{{ inputs.signs }}'}
+    extensions: [{name: s, extension_id: bucket}]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +140,53 @@ def test_a_secret_reaches_its_step_and_nothing_else(platform, tmp_path):
         if file.is_file() and any(text.encode() in file.read_bytes() for text in (SECRET, KEY))
     ]
     assert found == []
+
+
+def test_a_secret_in_a_file_is_gone_with_its_step_even_after_a_kill(platform, tmp_path):
+    for name, text in (("reader", READER), ("reading", READING)):
+        (platform.folder / f"{name}.yaml").write_text(text)
+    platform.cli("runnable", "register", platform.folder / "reader.yaml")
+    platform.cli("workflow", "create", platform.folder / "reading.yaml")
+    begun = tmp_path / "begun"
+    runs = [_begun(platform, tmp_path)["id"] for _ in range(2)]  # one goes on, one is cancelled
+    assert len(_holding(platform)) == 2
+    platform.process.kill()
+    platform.process.wait()
+    assert len(_holding(platform)) == 2
+    begun.unlink()
+    platform.start()
+    platform.cli("runs", "cancel", runs[1])
+    wait_for("the step's second beginning", begun.exists)
+    (tmp_path / "end").touch()
+    assert platform.finished(runs[0])["state"]["status"] == "succeeded"
+    assert platform.finished(runs[1])["state"]["status"] == "cancelled"
+    wait_for("the files to be gone", lambda: not _holding(platform))
+    assert _holding(platform) == []
+
+
+def _begun(platform, signs):
+    (signs / "begun").unlink(missing_ok=True)
+    run = platform.post("/workflows/reading/runs", {"inputs": {"signs": str(signs)}})
+    wait_for("the step's beginning", (signs / "begun").exists)
+    return run
+
+
+def _holding(platform):
+    """The files of this platform, its temporary ones among them, that have the secret."""
+    files = [*platform.home.rglob("*"), *platform.temp.rglob("*")]
+    return [file for file in files if file.is_file() and SECRET.encode() in file.read_bytes()]
+
+
+def test_a_secret_in_a_command_stops_the_run_before_it_starts(platform):
+    (platform.folder / "shown.yaml").write_text(
+        "name: shown\nsteps:\n  - name: show\n    run: 'echo {{ extensions.s.cfg.SECRET_KEY }}'\n"
+        "    extensions: [{name: s, extension_id: bucket}]\n"
+    )
+    platform.cli("workflow", "create", platform.folder / "shown.yaml")
+    refused = platform.cli("workflow", "run", "shown", code=None)
+    assert refused.code == 2, refused
+    assert "steps.show.run refers to extensions.s.cfg.SECRET_KEY, which is a secret" in refused.err
+    assert 'The command has it as "$SECRET_KEY" already' in refused.err
 
 
 def test_credentials_that_are_gone_or_anothers_are_told(platform):

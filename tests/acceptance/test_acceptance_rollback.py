@@ -17,7 +17,7 @@ from platform_process import own, wait_for
 
 NAME = own("course")
 MODEL = """\
-import pathlib, time
+import os, pathlib, signal, time
 
 class Model:
     def load(self, folder):
@@ -34,6 +34,9 @@ VERSIONS = {
     "other": {"factor": 3},
     "unready": {"load": "if pathlib.Path({gone!r}).exists(): raise RuntimeError('no weights')"},
     "again": {"load": "self.same = True"},
+    # These two do so while a file of that name is there.
+    "kills": {"predict": "if pathlib.Path({kills!r}).exists(): os.kill(os.getpid(), 9)"},
+    "hangs": {"predict": "while pathlib.Path({hangs!r}).exists(): time.sleep(0.05)"},
 }
 NUMBER = {name: number for number, name in enumerate(VERSIONS, 1)}
 
@@ -67,7 +70,8 @@ def platform(platforms):
     gone = made.folder / "gone"
     for name, differs in VERSIONS.items():
         words = {"load": "pass", "predict": "pass", "factor": 2, **differs}
-        words["load"] = words["load"].format(gone=str(gone))
+        files = {each: str(made.folder / each) for each in ("gone", "kills", "hangs")}
+        words = {key: str(word).format(**files) for key, word in words.items()}
         assert registered(made, MODEL.format(**words)) == NUMBER[name]
     gone.touch()
     made.cli("deploy", f"{NAME}@1", "--min", "1", "--max", "1")
@@ -224,6 +228,48 @@ def test_a_version_that_fails_with_all_the_traffic_is_taken_back(platform):
     assert going.wrong == []
     live = platform.get(f"/deployments/{NAME}")["revisions"][0]
     assert (live["model_version"], live["status"], live["number"]) == (1, "live", number + 1)
+
+
+@contextmanager
+def misbehaving(platform, how):
+    (platform.folder / how).touch()
+    try:
+        yield
+    finally:
+        (platform.folder / how).unlink(missing_ok=True)
+
+
+def test_a_version_that_kills_its_process_is_taken_back(platform):
+    with traffic(platform) as going:
+        before = platform.get(f"/deployments/{NAME}")["live_version"]
+        number = deployed(platform, "kills", "--bake", "1h", "--error-rate", "0.05",
+                          "--min-requests", "5")  # fmt: skip
+        with misbehaving(platform, "kills"):
+            wait_for("the way back", lambda: revision(platform, number)["status"] == "retired", 60)
+        going.more(100)
+    assert platform.get(f"/deployments/{NAME}")["live_version"] == before
+    decision, _ = told_of(platform, number, "reverted")
+    assert [rule for rule in decision["rules"] if not rule["passed"]]
+    numbers = revision(platform, number)["numbers"]
+    assert numbers["errors"] > 0
+    logged = platform.get(f"/deployments/{NAME}/logs")["lines"]
+    assert any(line.get("revision") == number and "lost" in line for line in logged)
+
+
+def test_a_canary_that_never_answers_is_given_up(platform):
+    number = deployed(platform, "hangs", "--canary", "30", "--bake", "20s", "--p95-ms", "100",
+                      "--error-rate", "0.05", "--min-requests", "5")  # fmt: skip
+    with misbehaving(platform, "hangs"):
+        going = Traffic(platform.get(f"/deployments/{NAME}")["url"], clients=8)
+        try:
+            ended(platform, number, "aborted")
+        finally:
+            (platform.folder / "hangs").unlink()
+            going.stop()
+    _, rules = told_of(platform, number, "aborted")
+    assert rules["p95_ms"]["passed"] is False
+    assert "still wait" in rules["p95_ms"]["reason"]
+    assert going.wrong == []
 
 
 def test_a_shadows_answers_are_counted_and_shown_and_never_returned(platform):

@@ -9,6 +9,22 @@ import pytest
 from platform_process import Platform, outputs, statuses, table, wait_for, write_csv
 from searching import TRAIN, TRIALS, TUNE, check_search, searching_loop
 
+WORKFLOW = """\
+name: search
+inputs: [{name: loop}]
+outputs: [{name: run}, {name: tuned}]
+steps:
+  - name: turn
+    uses: loop
+    inputs: {loop: "{{ inputs.loop }}"}
+  - name: tell
+    inputs:
+      model: "{{ steps.turn.outputs.model }}"
+      version: "{{ steps.turn.outputs.version }}"
+    outputs: [tuned]
+    run: printf '%s %s' "$FUSEML_MODEL" "$FUSEML_VERSION" > "$VOLANT_RESULTS_DIR/tuned"
+"""
+
 pytestmark = pytest.mark.timeout(400)  # for a busy machine: alone, each takes seconds
 
 
@@ -77,6 +93,22 @@ def test_a_cancelled_search_stops_and_can_be_resumed(platform):
     assert experiment["active"] == 0
     platform.post(f"/runs/{run_id}/resume")
     check_search(platform, platform.finished(run_id), "rose")
+
+
+def test_a_workflow_searches_by_a_turn_of_a_loop_that_does(platform):
+    """Beside a step of its own, and with what the search found in its outputs."""
+    searching_loop(platform, "keg")
+    file = platform.folder / "keg-project" / "volant.yaml"
+    file.write_text(file.read_text() + "triggers: []\n")
+    platform.cli("apply", file)
+    platform.pushed("keg", write_csv(platform.folder / "keg.csv", table(100, seed=1)))
+    manifest = platform.folder / "search.yaml"
+    manifest.write_text(WORKFLOW)
+    platform.cli("workflow", "create", manifest)
+    told = platform.cli("workflow", "run", "search", "--input", "loop=keg", "--wait").json
+    assert statuses(told) == {"turn": "succeeded", "tell": "succeeded"}
+    assert told["outputs"]["tuned"] == "keg 1"
+    check_search(platform, platform.finished(told["outputs"]["run"]), "keg")
 
 
 def test_a_function_that_always_fails_ends_the_search_early(platform):

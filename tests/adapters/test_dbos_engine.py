@@ -1,5 +1,6 @@
 """What DbosEngine does beyond the contract of run engines."""
 
+import logging
 import sqlite3
 import threading
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 import sqlalchemy as sa
 from dbos import DBOS
+from dbos._error import DBOSAwaitedWorkflowCancelledError, DBOSWorkflowCancelledError
 
 from volant.adapters.dbos_engine.database import open_database
 from volant.adapters.dbos_engine.engine import DbosEngine
@@ -167,6 +169,32 @@ def test_a_cancellation_by_another_process_ends_the_work_here(launch, runs):
     time.sleep(0.1)
     assert executor.committed == []
     assert engine.states(["run-1"])["run-1"].status is RunStatus.CANCELLED
+
+
+def test_a_cancelled_run_is_no_error_in_the_log(launch, runs, caplog):
+    told = threading.Event()
+    executor = ScriptedExecutor(a=lambda request: {"went": told.wait(30)})
+    engine = launch(executor, on_cancel=lambda run_id: told.set())
+    engine.start(runs.make("run-1", step("a"), step("b", "a")))
+    await_true(lambda: executor.performed)
+    engine.cancel("run-1")
+    assert await_state(engine, "run-1").status is RunStatus.CANCELLED
+    engine.close()  # waits for the threads
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (DBOSAwaitedWorkflowCancelledError("run-1"), False),
+        (DBOSWorkflowCancelledError("run-1"), False),
+        (ValueError("a defect"), True),
+        (None, True),
+    ],
+)
+def test_what_else_dbos_tells_is_kept(caplog, error, kept):
+    logging.getLogger("dbos").error("Exception encountered:", exc_info=error)
+    assert bool(caplog.records) is kept
 
 
 def test_cancel_reaches_a_step_that_waits_for_its_next_attempt(launch, runs):

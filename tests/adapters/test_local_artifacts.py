@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,48 @@ def test_nothing_is_left_beside(artifacts: LocalArtifacts, root: Path, source: P
     artifacts.put_tree("models/wine/run-1", source)
     assert list((root / ".incoming").iterdir()) == []
     assert sorted(path.name for path in root.iterdir()) == [".incoming", "models"]
+
+
+def test_the_last_tree_takes_its_empty_folders_with_it(
+    artifacts: LocalArtifacts, root: Path, source: Path
+) -> None:
+    uris = [artifacts.put_tree(f"models/wine/{run}/a", source)[0] for run in ("run-1", "run-2")]
+    artifacts.remove(uris[0])
+    assert [path.name for path in (root / "models" / "wine").iterdir()] == ["run-2"]
+    artifacts.remove(uris[1])
+    assert list((root / "models").iterdir()) == []
+    uri, files = artifacts.put_tree("models/wine/run-1/a", source)  # and again
+    artifacts.verify(uri, files)
+
+
+def test_a_folder_that_goes_while_a_tree_comes_is_made_again(
+    artifacts: LocalArtifacts, root: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, gone = Path.rename, []
+
+    def raced(path: Path, target: Path) -> Path:
+        if not gone:
+            target.parent.rmdir()
+            gone.append(target.parent)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", raced)
+    uri, files = artifacts.put_tree("models/wine/run-1", source)
+    assert gone == [root / "models" / "wine"]
+    artifacts.verify(uri, files)
+
+
+def test_trees_that_come_and_go_at_once(root: Path, source: Path) -> None:
+    def turn(place: int) -> None:
+        artifacts = LocalArtifacts(root)
+        for _ in range(20):
+            uri, files = artifacts.put_tree(f"models/wine/run-{place}", source)
+            artifacts.verify(uri, files)
+            artifacts.remove(uri)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(turn, range(4)))
+    assert list((root / "models").iterdir()) == []
 
 
 def test_an_altered_byte_is_found(artifacts: LocalArtifacts, source: Path) -> None:

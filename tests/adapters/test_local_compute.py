@@ -294,7 +294,38 @@ def test_too_much_environment_for_a_command(compute, make_job):
     inputs = {f"x{number}": "a" * 100_000 for number in range(40)}
     result = compute.run(make_job(command="true", inputs=inputs))
     assert result.status is JobStatus.FAILED
+    assert "it and its environment have 4," in result.error["what"]
     assert "2 MiB" in result.error["fix"]
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "told"),
+    [
+        (f"true {'a' * 200_000}", {}, "it has 200,006 bytes"),
+        ("true", {"LONG": "a" * 200_000}, "its variable LONG has 200,006 bytes"),
+    ],
+)
+def test_one_text_that_is_too_long_for_a_command(compute, make_job, command, env, told):
+    result = compute.run(make_job(command=command, env=env))
+    assert result.status is JobStatus.FAILED
+    assert told in result.error["what"]
+    assert "fit into 128 KiB" in result.error["fix"]
+
+
+@pytest.mark.parametrize(
+    ("doing", "told"),
+    [
+        ({"command": "echo a\0b"}, "The command of step"),
+        ({"command": "true", "env": {"WHO": "a\0b"}}, "The variable WHO of step"),
+        ({"entry": "volant.testing.compute_contract:echo", "env": {"WHO": "\0"}}, "WHO of step"),
+    ],
+)
+def test_a_zero_byte_that_no_process_can_be_given(compute, make_job, doing, told):
+    result = compute.run(make_job(**doing))
+    assert result.status is JobStatus.FAILED
+    assert told in result.error["what"]
+    assert "holds a zero byte" in result.error["what"]
+    assert "element of foreach" in result.error["fix"]
 
 
 def test_log_is_bounded(launcher, make_job):

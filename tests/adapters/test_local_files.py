@@ -51,13 +51,19 @@ def test_a_dropped_draft_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/a", "../a", "a/../b", "a//b", "a\\b", "a\0b", ".incoming/a"]
+    "path",
+    ["", "/a", "../a", "a/../b", "a//b", "a\\b", "a\0b", ".incoming/a", ".", "./", "./.", "./a"],
 )
 def test_paths_that_are_not_plain(tmp_path: Path, path: str) -> None:
     files = LocalFiles(tmp_path)
+    write(files, "kept", b"xy")
     with pytest.raises(InvalidInput):
         write(files, path, b"xy")
+    for verb in (files.find, files.folder, files.delete):
+        with pytest.raises(InvalidInput):
+            verb(path)
     assert list((tmp_path / ".incoming").iterdir()) == []
+    assert files.find("kept").read_bytes() == b"xy"
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def test_memory_error_of_the_machine_gives_no_limit_to_raise() -> None:
     assert "train.memory" not in result.error["fix"]
 
 
+def test_a_memory_limit_is_raised_by_the_keys_that_there_are() -> None:
+    result = judge(job(memory_bytes=1000), Evidence(Ending(-signal.SIGKILL, None), group_kills=1))
+    assert result.error is not None
+    assert "`train.memory` in volant.yaml" in result.error["fix"]
+    assert "`resources.limits.memory` in a workflow's step" in result.error["fix"]
+
+
 def test_command_may_exit_with_any_code() -> None:
     for code in (70, 78):
         result = judge(job(entry=None, command="x"), Evidence(Ending(code, None)))
@@ -117,3 +124,14 @@ def test_command_may_exit_with_any_code() -> None:
 def test_names_and_texts_of_inputs() -> None:
     assert input_name("my-name.x") == "VOLANT_INPUT_MY_NAME_X"
     assert [input_text(v) for v in ("a", None, True, {"k": 1})] == ["a", "", "true", '{"k": 1}']
+
+
+def test_a_loss_says_what_was_lost_and_asks_for_nothing_that_a_run_does_by_itself() -> None:
+    for name, told in (("Step train", job()), ("Trial 3", job(step="tune", part="Trial 3"))):
+        result = judge(told, Evidence(Ending(-signal.SIGKILL, None)))
+        assert result.status is JobStatus.LOST
+        assert result.error is not None
+        what = f"{name} was lost: something outside Volant sent it SIGKILL."
+        assert result.error["what"] == what
+        assert "volant runs" not in result.error["fix"]
+        assert "starts it again by itself" in result.error["fix"]

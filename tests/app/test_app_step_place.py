@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from volant.app.step_place import OwnAccess, Place, collected, lay_out, with_environment
-from volant.domain.run import StepRequest, StepSpecRef
+from volant.app.step_place import (
+    OwnAccess,
+    Place,
+    collected,
+    forget_inputs,
+    input_files,
+    lay_out,
+    with_environment,
+)
+from volant.domain.run import INPUT_FILES, StepRequest, StepSpecRef
 from volant.domain.workflow import ExtensionBinding
 from volant.errors import InvalidInput, StepFailed
 
@@ -85,6 +94,34 @@ def test_what_an_earlier_attempt_left_is_gone(tmp_path: Path) -> None:
         collected(request, again, {})
 
 
+def _written(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("hush")
+    return folder
+
+
+@pytest.mark.parametrize("raised", [None, StepFailed("no", "yes"), KeyboardInterrupt()])
+def test_files_of_inputs_are_gone_when_the_work_ends(
+    tmp_path: Path, raised: BaseException | None
+) -> None:
+    folder = _written(tmp_path / INPUT_FILES)  # of an attempt that was killed
+    with contextlib.suppress(StepFailed, KeyboardInterrupt), input_files(_request(tmp_path, {})):
+        assert not folder.exists()
+        _written(folder)
+        if raised is not None:
+            raise raised
+    assert not folder.exists()
+
+
+def test_a_run_that_ends_leaves_no_files_of_inputs(tmp_path: Path) -> None:
+    left = [_written(tmp_path / step / INPUT_FILES) for step in ("killed", "many/0", "many/1")]
+    (tmp_path / "killed" / "log.jsonl").touch()
+    forget_inputs(tmp_path)
+    assert not any(folder.exists() for folder in left)
+    assert (tmp_path / "killed" / "log.jsonl").exists()
+    forget_inputs(tmp_path / "never-began")
+
+
 @pytest.mark.parametrize("path", ["/", "/../up", "a/../../b", "/a\0b"])
 def test_a_path_that_leads_out_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(InvalidInput, match="can't be laid out"):
@@ -118,6 +155,17 @@ def test_outputs_that_cant_be(tmp_path: Path, content: bytes, told: str) -> None
     (place.results / "it").write_bytes(content)
     with pytest.raises(StepFailed, match=told):
         collected(_request(tmp_path, {}), place, {})
+
+
+@pytest.mark.parametrize("left", ["nothing", "a file"])
+def test_a_step_that_takes_its_folder_of_results_away(tmp_path: Path, left: str) -> None:
+    place = _place(tmp_path)
+    place.results.rmdir()
+    if left == "a file":
+        place.results.touch()
+    with pytest.raises(StepFailed, match="didn't write its output it"):
+        collected(_request(tmp_path, {}, outputs=("it",)), place, {})
+    assert collected(_request(tmp_path, {}), place, {"told": 1}) == {"told": 1}
 
 
 def test_an_environments_programs_come_first(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from volant.cli.attempts import lines
+from volant.cli.attempts import lines, number
 
 TOLD = {
     "attempts": [
@@ -33,6 +33,20 @@ def test_elements_tell_it_each():
     assert next(lines(step)).startswith("fit/1 attempt 1: preempted")
     failed = {"details": {"survived": TOLD, "element": 3}}
     assert next(lines({"name": "fit", "outputs": {}, "error": failed})).startswith("fit/3 attempt")
+
+
+def test_the_attempts_of_a_step_have_one_number():
+    """The engine begins an attempt that went down with the control plane again by its number."""
+    none = {"name": "train", "status": "succeeded", "attempt": 3, "outputs": {}, "error": None}
+    done = {**none, "attempt": 1, "outputs": {"survived": TOLD}}
+    at_work = {
+        **none,
+        "attempt": 2,
+        "status": "running",
+        "error": {"details": {"survived": TOLD}},
+    }
+    each = {**none, "attempt": 1, "outputs": {"survived": [None, TOLD]}}
+    assert [number(step) for step in (none, done, at_work, each)] == [3, 2, 3, 2]
 
 
 def test_a_failed_step_tells_it_too_and_a_price_makes_it_money():

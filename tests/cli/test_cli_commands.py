@@ -6,11 +6,13 @@ import base64
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import pytest
 
 from volant.domain.codec import to_plain
 from volant.domain.dataset import PushStatus
+from volant.domain.model import Field
 from volant.testing import samples
 
 SOURCE = "kind: Loop\nname: wine-quality\ndata: {dataset: wine, target: y}\n"
@@ -38,6 +40,10 @@ def test_status(volant):
     assert "Volant 0.1.0 at http://127.0.0.1" in done.out
     assert "tumours" in done.out
     assert volant("status", "--json").json["loops"][0]["name"] == "tumours"
+    by_hand = next(line for line in done.out.splitlines() if line.startswith("wine-quality"))
+    assert by_hand.split()[1:4] == ["serving", "wine-quality", "1"]
+    (told,) = volant("status", "--json").json["deployments"]
+    assert told["name"] == "wine-quality"
     assert volant("--format", "json", "status").json["version"] == "0.1.0"
 
 
@@ -343,6 +349,19 @@ def test_predict_names_the_line_of_a_file(volant, endpoint, tmp_path):
     )
 
 
+def test_predict_refuses_a_row_with_none_of_the_columns(volant, platform, endpoint):
+    signature = replace(
+        platform.models.versions[0].signature, inputs=(Field("x", "number", nullable=True),)
+    )
+    platform.models.versions = [
+        replace(each, signature=signature) for each in platform.models.versions
+    ]
+    done = volant("predict", "wine-quality", "--row", '{"y": 1}')
+    assert done.code == 2
+    assert "--row lacks the column x. It has y" in done.err
+    assert not endpoint.requests
+
+
 def test_predict_tells_the_endpoints_refusal(volant, endpoint):
     endpoint.refusal = "Expected at least one row, got none."
     done = volant("predict", "wine-quality", "--row", '{"color": "red"}')
@@ -379,73 +398,6 @@ def test_base64_of_code_is_plain(platform, volant, loop_file):
     volant("plan")
     volant("apply")
     assert base64.b64encode(platform.loops.code)[:4] == b"H4sI"
-
-
-def test_deploy_tells_where_the_revision_is(volant, platform):
-    served = platform.deployments
-    served.course = [{"status": "ready"}, {"status": "canary", "percent": 10.0}]
-    done = volant(
-        *["deploy", "wine-quality@3", "--canary", "10, 50%", "--bake", "2m", "--max", 4],
-        *["--memory", "1GB", "--idle", "30s", "--sticky-header", "x-user", "--p95-ms", 50],
-    )
-    assert done.out == (
-        "Revision 2 of wine-quality (version 3) is a canary: it answers 10 % of the requests.\n"
-    )
-    verb, name, given = served.asked[0]
-    assert (verb, name, given["model"], given["version"]) == ("deploy", *["wine-quality"] * 2, "3")
-    assert given["changes"] == {"max": 4, "memory_bytes": 10**9, "idle_s": 30.0}
-    assert (given["rollout"].canary, given["rollout"].bake_s) == ((10.0, 50.0), 120.0)
-    served.course = [{"status": "live", "percent": None}]
-    assert volant("deploy", "wine-quality", "--now", "--wait").out.endswith("is live.\n")
-    assert served.asked[-1][2]["rollout"] == "now"
-    assert served.asked[-1][2]["version"] is None
-
-
-def test_deploy_says_what_came_of_it(volant, platform):
-    course = platform.deployments.course
-    course += [{"status": "failed", "reason": "It is broken."}]
-    done = volant("deploy", "wine-quality@3")
-    assert (done.code, "It is broken." in done.err) == (1, True)
-    course += [{"status": "aborted", "reason": "A newer one came."}]
-    assert volant("deploy", "wine-quality@3").code == 4
-    course += [{"status": "pending"}]
-    done = volant("deploy", "wine-quality@3", "--timeout", "1ms")
-    assert (done.code, "still pending" in done.err) == (6, True)
-    assert volant("deploy", "wine-quality@3", "--no-wait").out.endswith("is pending.\n")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        ["--canary", "ten"],
-        ["--bake", "2"],
-        ["--memory", "1"],
-        ["--now", "--canary", "10"],
-        ["--timeout", "soon"],
-    ],
-)
-def test_deploy_with_wrong_words(volant, platform, wrong):
-    done = volant("deploy", "wine-quality", *wrong)
-    assert done.code == 2
-    assert platform.deployments.asked == []
-
-
-def test_deployments_are_steered(volant, platform):
-    served = platform.deployments
-    served.course = [{"status": "live"}]
-    assert volant("promote", "wine-quality", "--reason", "good").out.endswith("is live.\n")
-    assert served.asked[-1][2]["reason"] == "good"
-    served.course = [{"status": "aborted"}]
-    assert volant("deployments", "abort", "wine-quality").out.endswith("was aborted.\n")
-    served.course = [{"status": "aborted"}]
-    assert volant("rollback", "wine-quality", "--to", "v1").code == 0
-    assert served.asked[-1][2]["to"] == "v1"
-    told = volant("deployments", "scale", "wine-quality", "--min", 1, "--max", 3).out
-    assert told == "wine-quality has 1 to 3 replicas now.\n"
-    assert volant("deployments", "scale", "wine-quality").code == 2
-    row = volant("deployments", "revisions", "wine-quality").out.splitlines()[1].split()
-    assert row[:6] == ["2", "3", "aborted", "-", "40", "2"]
-    assert volant("rollback", "nothing").code == 3
 
 
 def test_why_tells_of_a_deployment_without_a_loop(volant, platform):

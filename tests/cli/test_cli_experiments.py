@@ -138,6 +138,33 @@ def test_compare_tells_what_differs_and_draws_curves(volant, tracked):
     assert [len(points) for points in told["histories"]["val_rmse"]] == [20, 20]
 
 
+def test_compare_shows_each_run_in_one_line(volant, platform, tracked, monkeypatch):
+    platform.tracked_runs.update(tracked[0], name="a\tb\nc\x1b[31m " + "d" * 300)
+    lines = volant("runs", "compare", *tracked, "--no-plots").out.splitlines()
+    assert lines[0].startswith(f"A  {tracked[0]}  a b c ddd")
+    assert lines[0].count("d" * 300) == 1  # what isn't a terminal has it whole
+    assert lines[1].startswith(f"B  {tracked[1]}")
+    monkeypatch.setattr("volant.cli.output.sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "130")
+    lines = volant("runs", "compare", *tracked, "--no-plots", "--no-color").out.splitlines()
+    assert "d…  finished" in lines[0]
+    assert len(lines[0]) == 130
+
+
+def test_the_experiment_tells_which_way_its_own_metric_is_better(volant, platform, tracked):
+    experiments = platform.experiments
+    wine = experiments.by_name("wine").id
+    for run, gap in zip(tracked, (4.0, 9.0), strict=True):
+        platform.tracked_runs.log(run, [Metric("gap", gap, 0, 1)])
+    experiments.set_tag(wine, "volant.metric", "gap")
+    assert volant("experiments").out.splitlines()[1].split()[-2:] == ["gap", "-"]
+    experiments.set_tag(wine, "volant.direction", "minimize")
+    assert volant("experiments").out.splitlines()[1].split()[-2:] == ["gap", "4"]
+    shown = volant("experiments", "show", "wine", "--columns", "gap").out.splitlines()
+    assert shown[0] == "wine: 2 runs, best gap 4"
+    assert [row.split()[-1] for row in shown[2:]] == ["9", "4*"]
+
+
 def test_compare_needs_two_runs_that_are_there(volant, tracked):
     assert volant("runs", "compare", tracked[0]).code == 2
     assert volant("runs", "compare", tracked[0], "nobody").code == 3

@@ -47,6 +47,20 @@ def test_card(volant, tmp_path):
     assert volant("models", "card", WINE, "9").code == 3
 
 
+def test_a_cards_form_follows_the_files_name(volant, tmp_path):
+    for name, text in (
+        ("a.html", "<h1>wine</h1>"),
+        ("a.md", "# wine\n"),
+        ("a.HTM", "<h1>wine</h1>"),
+    ):
+        assert volant("models", "card", WINE, "1", "-o", tmp_path / name).code == 0
+        assert (tmp_path / name).read_text() == text
+    assert (
+        volant("models", "card", WINE, "1", "--format", "md", "-o", tmp_path / "b.html").code == 0
+    )
+    assert (tmp_path / "b.html").read_text() == "# wine\n"
+
+
 def test_verify(volant):
     assert volant("models", "verify", WINE).code == 0
     wrong = volant("models", "verify", WINE, "2")
@@ -69,6 +83,19 @@ def test_tag(volant, platform):
     assert done.code == 0, done.err
     assert platform.registry.tags == {"card.limits": "a = b"}
     assert volant("models", "tag", WINE, "1", "nothing").code == 2
+
+
+def test_alias(volant, platform):
+    done = volant("models", "alias", WINE, "best", "1")
+    assert done.code == 0, done.err
+    assert [line.split() for line in done.out.splitlines()] == [["ALIAS", "VERSION"], ["best", "1"]]
+    assert volant("models", "alias", WINE, "newest", "2", "--json").json == {"best": 1, "newest": 2}
+    assert volant("models", "alias", WINE, "best", "--delete").out.splitlines()[1:] == ["newest  2"]
+    assert platform.registry.aliases == {"newest": 2}
+    for args in (["best"], ["best", "1", "--delete"]):
+        refused = volant("models", "alias", WINE, *args)
+        assert refused.code == 2
+        assert "Give either VERSION or --delete." in refused.err
 
 
 def test_prune(volant):
@@ -114,6 +141,10 @@ def test_import(volant, platform, tmp_path, export):
 
     platform.registry.import_file = begin
     platform.models.get = lambda name, version, get=platform.models.get: get(WINE, "1")
+    folder = volant("models", "import", tmp_path)
+    assert folder.code == 2
+    assert "is a folder" in folder.err
+    assert "`volant models export` wrote" in folder.err
     assert volant("models", "import", file, "--name", WINE).code == 0
     assert volant("models", "import", file, "--trust-pickle").code == 0
     assert asked[WINE] is None

@@ -102,6 +102,46 @@ def test_predict_keeps_the_index_and_names_the_classes(server, endpoint):
         library.predict("wine-quality", data.drop(columns="color"))
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (None, "NoneType is no table"),
+        ("x,color", "str is no table"),
+        (7, "int is no table"),
+        ([[1, "red"]], "Item 0 of the list is list, not a row"),
+        ([{"x": 1, "color": "red"}, "x"], "Item 1 of the list is str"),
+        (pd.Series({"x": 1}), "Item 0 of the Series"),
+        ({"x": [1, 2], "color": ["red", "red"]}, "Row 0 has list as its 'x'"),
+        ([{"x": pd.Series([1])}], "Row 0 has Series as its 'x'"),
+        (pd.DataFrame({"y": [1]}), "none of the model's columns. It has y"),
+        ({"y": 1}, "none of the model's columns. It has y"),
+        ({}, "none of the model's columns. It has none"),
+    ],
+)
+def test_predict_refuses_what_are_no_rows(server, endpoint, data, told):
+    library.login(server, "vol_viewer")
+    with pytest.raises(InvalidInput, match=told) as caught:
+        library.predict("wine-quality", data)
+    assert caught.value.fix
+    assert not endpoint.requests
+
+
+def test_predict_takes_one_row_and_none(server, endpoint):
+    library.login(server, "vol_viewer")
+    frame = library.predict("wine-quality", {"x": 2.5, "color": "red"})
+    assert frame["prediction"].tolist() == [2.5]
+    rows = ({"x": x, "color": "red"} for x in (1.5, 3.5))
+    assert library.predict("wine-quality", rows)["prediction"].tolist() == [1.5, 3.5]
+    assert library.predict("wine-quality", []).empty
+
+
+@pytest.mark.parametrize("limit", [0, -1, "a", 2.5, True])
+def test_a_limit_that_is_none_is_refused(server, tracked, limit):
+    library.login(server, "vol_viewer")
+    with pytest.raises(InvalidInput, match="which is no number of runs"):
+        library.runs("wine", limit=limit)
+
+
 def test_without_a_login_the_homes_own_server_is_found(server, tmp_path, tracked):
     with pytest.raises(Unauthenticated, match=r"Not logged in\. Volant is not running") as told:
         library.runs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +37,7 @@ def bench(platform, serving, tmp_path):
             store.applications, clock, ids, undeploy=platform.deployments.delete
         )
         bench.runnables = RunnableDesk(store.runnables, clock, ids)
+        bench.workflows = SimpleNamespace(list=list)
         serving.app = create_app(platform)
         yield bench
 
@@ -114,6 +116,31 @@ def test_runnables(volant, tmp_path):
     assert volant("runnable", "register", tmp_path / "none.yaml").code == 2
     assert volant("runnable", "delete", "-i", "double").code == 0
     assert volant("runnable", "get", "-i", "double").code == 3
+
+
+def test_a_runnable_that_goes_names_the_workflows_that_use_it(volant, bench, serving, platform):
+    def step(uses):
+        return {"steps": [{"uses": None}, {"uses": uses}]}
+
+    views = {
+        "math": step("runnable/double"),
+        "third": step("runnable/doubled"),
+        "broken": {"steps": [], "problem": "It can't be read."},
+    }
+    bench.workflows = SimpleNamespace(
+        list=lambda: [SimpleNamespace(name=name) for name in views],
+        view=lambda name: {"name": name, **views[name]},
+    )
+    serving.app = create_app(platform)
+    for _ in range(2):
+        bench.runnables.register(RUNNABLE)
+        told = volant("runnable", "delete", "-i", "double")
+        assert told.out == "Runnable double successfully deleted\n"
+        assert "The workflow math uses it" in told.err
+        assert "third" not in told.err
+    bench.runnables.register(RUNNABLE)
+    document = volant("runnable", "delete", "-i", "double", "--json").json
+    assert document == {"deleted": "double", "workflows": ["math"]}
 
 
 def test_the_page_of_a_deployment(volant, serving):

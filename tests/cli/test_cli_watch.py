@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -95,6 +96,18 @@ def test_how_far_a_step_is_with_its_elements(told):
         assert re.split(" {2,}", told([now]).out.splitlines()[1])[3] == listed
         found = told([now], "show", "run-1", "--json").json["state"]["steps"][1]["elements"]
         assert found == now[1].steps[1].elements
+
+
+def test_a_step_at_work_failed_of_nothing(told):
+    """What the attempt before ended of stands in its line; there is nothing to mend."""
+    lost = {"what": "Step fit was lost.", "fix": "A run starts it again.", "details": {}}
+    run, now = state(RunStatus.RUNNING, error=lost)
+    shown = told([(run, replace(now, error=None))], "show", "run-1")
+    assert "Step fit was lost." in shown.out
+    assert "Error" not in shown.err
+    assert "Fix" not in shown.err
+    failed = told([state(RunStatus.FAILED, error=lost)], "show", "run-1")
+    assert failed.err.startswith("Error: Step fit was lost.\nFix: A run starts it again.")
 
 
 def test_elements_are_told_as_they_end_but_not_each_of_many(told):

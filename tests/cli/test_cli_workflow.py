@@ -72,6 +72,11 @@ def test_a_workflow_is_named_by_position_too(volant, world, file):
         (("assign", "wf", "c"), "project"),
         (("assign", "wf", "p/c@abc"), "commit"),
         (("run", "wf", "p/c", "-i", "who"), "NAME=VALUE"),
+        (("run", "wf", "p/c", "-i", "who=5", "-i", "who=6"), "given twice"),
+        (("run", "wf", "p/c@"), "Nothing stands after the @"),
+        (("assign", "wf", "p/c@"), "Nothing stands after the @"),
+        (("run", "wf", "-i", "code=p/c@"), "names none"),
+        (("list-runs", "--name", "wff"), "no workflow 'wff'"),
         (("list-runs", "-s", "odd"), "no status"),
         (("create",), "--template"),
         (("create", "nothing.yaml"), "can't be read"),
@@ -83,6 +88,19 @@ def test_what_is_asked_wrongly(volant, world, file, words, said):
     found = volant("workflow", *words)
     assert found.code != 0
     assert said in found.err + found.out
+
+
+def test_runs_of_a_deleted_workflow_stay_in_the_list(volant, world, file):
+    volant("workflow", "create", file)
+    run = volant("workflow", "run", "wf", "p/c", "--json").json["id"]
+    of_it = ("workflow", "list-runs", "--name", "wf")
+    assert run in volant(*of_it).out
+    assert volant(*of_it, "--status", "failed").code == 0
+    volant("workflow", "delete", "wf")
+    assert run in volant(*of_it).out
+    named = ("--codeset-name", "c", "--codeset-project", "p", "--status", "queued")
+    assert run in volant(*of_it, *named).out
+    assert run in volant("runs").out
 
 
 def test_an_update_and_the_same_again(volant, world, file, tmp_path):

@@ -4,12 +4,14 @@ asks for, old pins included; and its models in OpenVINO's form, made by OpenVINO
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from plain_installation import plain_installation
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
@@ -17,8 +19,13 @@ ROOT = Path(__file__).parents[2] / "examples"
 APP = "mlflow-project-01-mlflow-test-mlflow-e2e"
 
 
-def test_the_example_is_built_trained_served_and_asked(platforms) -> None:
-    platform = platforms().start()
+@pytest.mark.parametrize("plain", [False, True], ids=["", "as `make demo` installs it"])
+def test_the_example_is_built_trained_served_and_asked(platforms, tmp_path, plain) -> None:
+    platform = platforms()
+    if plain:
+        python = plain_installation(tmp_path / "venv")
+        platform.program = [str(python), "-m", "volant.cli.main"]
+    platform.start()
     platform.cli(
         *("codeset", "register", "--name", "mlflow-test", "--project", "mlflow-project-01"),
         ROOT / "codesets" / "mlflow" / "sklearn",
@@ -43,6 +50,55 @@ def test_the_example_is_built_trained_served_and_asked(platforms) -> None:
     version = platform.get(f"/models/{APP}/versions/1")
     assert version["runtime"]["kind"] == "onnx"
     assert version["lineage"]["tracking_run"] == steps["trainer"]["outputs"]["tracked_run"]
+
+
+BY_NAME = """
+import mlflow, mlflow.sklearn, pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import ElasticNet
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+wines = pd.read_csv("wine-quality.csv")
+scaled = ColumnTransformer([("scaled", StandardScaler(), ["pH"])], remainder="passthrough")
+with mlflow.start_run():
+    model = make_pipeline(scaled, ElasticNet(alpha=0.05)).fit(
+        wines.drop(columns="quality"), wines["quality"]
+    )
+    mlflow.log_metric("r2", model.score(wines.drop(columns="quality"), wines["quality"]))
+    mlflow.sklearn.log_model(model, "model")
+"""
+
+
+def test_a_model_that_needs_frames_gets_an_environment_with_pandas(platforms, tmp_path) -> None:
+    platform = platforms()
+    python = plain_installation(tmp_path / "venv")
+    platform.program = [str(python), "-m", "volant.cli.main"]
+    platform.start()
+    code = tmp_path / "code"
+    shutil.copytree(ROOT / "codesets" / "mlflow" / "sklearn", code)
+    (code / "train.py").write_text(BY_NAME)
+    (code / "MLproject").write_text(
+        "name: by-name\nconda_env: conda.yaml\nentry_points: {main: {command: python train.py}}\n"
+    )
+    platform.cli(
+        *("codeset", "register", "--name", "mlflow-test", "--project", "mlflow-project-01"), code
+    )
+    platform.cli("workflow", "create", ROOT / "workflows" / "mlflow-e2e.yaml")
+    run_id = platform.post(
+        "/workflows/mlflow-e2e/runs",
+        {"project": "mlflow-project-01", "codeset": "mlflow-test"},
+    )["id"]
+    platform.shell("runs", "show", run_id, "--watch", "--home", str(platform.home), timeout_s=800.0)
+    steps = {s["name"]: s for s in platform.get(f"/runs/{run_id}")["state"]["steps"]}
+    assert {step["status"] for step in steps.values()} == {"succeeded"}, steps["predictor"]
+    environment = platform.get(f"/models/{APP}/versions/1")["runtime"]["environment"]
+    assert environment["kind"] == "own"
+    assert any(line.startswith("pandas") for line in environment["requirements"])
+    asked = json.loads((ROOT / "prediction" / "data-sklearn.json").read_text())
+    url = steps["predictor"]["outputs"]["prediction-url"]
+    low, high = httpx.post(url, json=asked, timeout=60).json()["outputs"][0]["data"]
+    assert 3 < low < high < 9
 
 
 KERAS_TRAIN = """

@@ -199,6 +199,8 @@ def test_a_fetch_that_fails_says_why_and_is_tried_again_later(desk, mirrors):
         thread.join(30)
     told = mirrors.get("p", "code")
     assert "127.0.0.1" in told["error"]
+    assert "reaches that host" in told["error"]
+    assert "fsck" not in told["error"]
     assert told["tried_at"] is not None
     mirrors.tick()
     assert not any(thread.is_alive() for thread in mirrors._fetching.values())
@@ -222,3 +224,5 @@ def test_a_codesets_own_manifest():
     ):
         with pytest.raises(InvalidInput):
             tests_of(wrong)
+    with pytest.raises(InvalidInput, match="tests must be a command or a list of commands"):
+        tests_of("kind: Codeset\ntests: {a: b}\n")

@@ -42,10 +42,20 @@ def test_a_version_that_passes_is_no_option_and_no_expression(text):
     except InvalidInput:
         return
     assert not text.startswith("-")
-    assert not set(text) & set("~^:@{}*?[\\ \n")
+    assert not set(text) & set("~^:{}*?[\\ \n\0\x7f")
+    assert not text.startswith("@")
+    text.encode()  # nothing that no process can be given
     assert ".." not in text
 
 
 @pytest.mark.parametrize("path", ["", ".", "./", "a/./b", "a//b/"])
 def test_plain_paths_are_made_normal(path):
     assert safe_path(path) in ("", "a/b")
+
+
+@pytest.mark.parametrize(
+    "branch",
+    ["größe", "ünï", "分支", "हिन्दी", "e\u0301te", "fix/#12", "bot/@types/node-1.2", "a=b,c"],
+)
+def test_branches_as_people_call_them(branch):
+    check_version(branch)

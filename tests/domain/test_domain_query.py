@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volant.domain.query import Comparison, Order, parse_filter, parse_order
+from volant.domain.query import (
+    Comparison,
+    MeasuredOn,
+    Order,
+    named_order,
+    parse_filter,
+    parse_order,
+)
 from volant.errors import InvalidInput
 from volant.tracking.vocabularies import EXPERIMENTS, RUNS
 
@@ -90,6 +99,15 @@ def test_orders() -> None:
         parse_order(["metrics.a sideways"], RUNS)
 
 
+def test_an_order_by_a_name_that_stands_alone() -> None:
+    on = MeasuredOn("iris", "1")
+    assert named_order("metrics.a b/c", RUNS, on=on) == Order("metric", "a b/c", on=on)
+    assert named_order("metrics.`a b`", RUNS, descending=True) == Order("metric", "a b", True)
+    for name in ("", "`", '"name', "nothing", "metrics", "a" * 20_001):
+        with pytest.raises(InvalidInput):
+            named_order(name, RUNS)
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -97,6 +115,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         parse_order([text], RUNS)
     except InvalidInput:
         pass
+    with suppress(InvalidInput):
+        named_order(text, RUNS)
 
 
 @given(st.text(st.characters(exclude_characters="`\n"), min_size=1), st.text())

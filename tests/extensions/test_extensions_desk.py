@@ -154,12 +154,12 @@ def test_a_step_opens_only_what_is_for_it(desk):
     desk.register(Extension("e", services=(Service("s", credentials=parts),)), "ann")
     assert desk.reveal("secret://e/s/p/P", project="alpha") == "of-alpha"
     assert desk.reveal("secret://e/s/u/P", project="x", user="ann") == "of-ann"
-    for text, project, user in (
-        ("secret://e/s/p/P", "beta", "ann"),
-        ("secret://e/s/p/P", None, None),
-        ("secret://e/s/u/P", "alpha", "bob"),
+    for text, project, user, told in (
+        ("secret://e/s/p/P", "beta", "ann", "a run in project beta, started by ann: .* project"),
+        ("secret://e/s/p/P", None, None, "a run in no project, started by no user: .* project"),
+        ("secret://e/s/u/P", "alpha", "bob", "a run in project alpha, started by bob: .* user"),
     ):
-        with pytest.raises(PermissionDenied, match="are not for project"):
+        with pytest.raises(PermissionDenied, match=f"are not for {told}"):
             desk.reveal(text, project=project, user=user)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import tarfile
+from hashlib import sha256
 
 import pytest
 from sklearn.dummy import DummyClassifier
@@ -130,6 +131,11 @@ def test_the_format_is_told_from_the_files(tmp_path, files, format, why):
         ({"model__py": "def ("}, "isn't Python"),
         ({"MLmodel": "flavors: {spark: {}}"}, "serves none of them"),
         ({"MLmodel": ": ["}, "can't be used"),
+        ({"MLmodel": "[1, 2]"}, "MLmodel must be a mapping"),
+        ({"MLmodel": ""}, "MLmodel must be a mapping"),
+        ({"MLmodel": "a: 1"}, "names no flavors"),
+        ({"MLmodel": "flavors: [lightgbm]"}, "names no flavors"),
+        ({"MLmodel": "flavors: {lightgbm: x}"}, "`flavors.lightgbm` must be a mapping"),
         ({"MLmodel": "flavors: {lightgbm: {data: ../../x.lgb}}"}, "serves none of them"),
         ({"m__pt": b"\x80\x02}"}, "pickle of torch.save"),
         ({"config__json": '{"model_type": "bert"}'}, "has no weights"),
@@ -138,6 +144,16 @@ def test_the_format_is_told_from_the_files(tmp_path, files, format, why):
 def test_what_is_no_model_is_refused_with_words(tmp_path, files, said):
     with pytest.raises(InvalidInput, match=said):
         detect(folder_of(tmp_path / "m", **files))
+
+
+@pytest.mark.parametrize("files", [{"x__txt": "hello"}, {"notes__md": "hello"}])
+def test_a_version_of_a_folder_without_a_model_says_what_to_log(tmp_path, files):
+    folder = folder_of(tmp_path / "m", **files)
+    hashes = {p.name: sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+    stored = {"folder": str(folder), "files": hashes, "name": "m version 1"}
+    with pytest.raises(InvalidInput, match="no MLmodel") as caught:
+        inspect({"stored": stored}, tmp_path)
+    assert "Log a model" in caught.value.fix
 
 
 def test_pickles_are_found_by_name_and_by_content(tmp_path):
@@ -172,6 +188,12 @@ def test_requirements_of_conda_and_python_env(tmp_path):
     folder = folder_of(tmp_path / "b", python_env__yaml=env, requirements__txt="numpy")
     assert requirements_of(folder) == ("numpy",)
     assert requirements_of(folder_of(tmp_path / "c")) is None
+
+
+@pytest.mark.parametrize("text", ["dependencies: 5", "dependencies: [{pip: 5}]"])
+def test_requirements_that_are_no_list(tmp_path, text):
+    with pytest.raises(InvalidInput, match="must be a list"):
+        requirements_of(folder_of(tmp_path / "a", conda__yaml=text))
 
 
 def test_an_own_environment_is_taken_for_what_this_one_lacks():

@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from onnx import TensorProto, checker, helper
+from skl2onnx import to_onnx
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -257,3 +259,147 @@ def test_the_wrong_number_of_columns_is_told(tmp_path):
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(LogisticRegression().fit(X[:, :3], Y)))
     with pytest.raises(InvalidInput, match="takes 3 columns; 2 are told"):
         registered(tmp_path, tmp_path / "m.pkl", example=rows([{"a": 1, "b": 2}]))
+
+
+def graph(path, kind, nodes, inputs, outputs):
+    def tensors(all):
+        return [helper.make_tensor_value_info(name, kind, shape) for name, shape in all.items()]
+
+    made = helper.make_graph(nodes, "g", tensors(inputs), tensors(outputs))
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("labels", [(3, 7), (0, 1), ("no", "yes")])
+@pytest.mark.parametrize(
+    "estimator", [LogisticRegression(), MLPClassifier((3,), max_iter=5), KNeighborsClassifier(3)]
+)
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_an_onnx_classifiers_classes_are_the_graphs_own(tmp_path, estimator, labels):
+    fitted = estimator.fit(X[:, :3], np.where(Y > 0, labels[1], labels[0]))
+    options = {"zipmap": False}
+    made = to_onnx(fitted, X[:1, :3], options=options).SerializeToString()
+    (tmp_path / "m.onnx").write_bytes(made)
+    example = rows([{"a": 1.5, "b": 2.5, "c": 3.5}])
+    model, _ = registered(tmp_path, tmp_path / "m.onnx", example=example)
+    assert model.description.classes == labels
+    found = model.predict(columns(model, X[9, :3].tolist())).outputs
+    assert found[0].tolist() == [labels[found[1].argmax()]]
+
+
+def test_an_onnx_label_that_is_a_place_has_places_as_classes(tmp_path):
+    label = helper.make_tensor_value_info("label", TensorProto.INT64, [None])
+    shares = helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 2])
+    taken = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["p"]),
+        helper.make_node("ArgMax", ["p"], ["label"], axis=1, keepdims=0),
+    ]
+    made = helper.make_graph(nodes, "g", [taken], [label, shares])
+    opset = [helper.make_opsetid("", 18)]
+    whole = helper.make_model(made, opset_imports=opset, ir_version=9)
+    (tmp_path / "m.onnx").write_bytes(whole.SerializeToString())
+    model, _ = registered(tmp_path, tmp_path / "m.onnx", example=rows([{"a": 1, "b": 2}]))
+    assert model.description.classes == (0, 1)
+
+
+def test_an_onnx_label_that_comes_from_nowhere_has_no_made_up_classes(tmp_path):
+    taken = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])
+    label = helper.make_tensor_value_info("label", TensorProto.INT64, [None])
+    shares = helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 2])
+    nodes = [
+        helper.make_node("Identity", ["x"], ["p"]),
+        helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["label"], to=TensorProto.INT64),
+    ]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+    made = helper.make_graph(nodes, "g", [taken], [label, shares], [axes])
+    opset = [helper.make_opsetid("", 18)]
+    whole = helper.make_model(made, opset_imports=opset, ir_version=9)
+    (tmp_path / "m.onnx").write_bytes(whole.SerializeToString())
+    told = {"inputs": [{"name": name, "type": "number"} for name in "ab"]}
+    with pytest.raises(InvalidInput, match="doesn't tell the classes"):
+        registered(tmp_path, tmp_path / "m.onnx", signature=told)
+    (tmp_path / "again").mkdir()
+    model, _ = registered(tmp_path / "again", tmp_path / "m.onnx")
+    assert model.description.classes is None
+
+
+def test_onnx_that_could_never_be_asked_is_refused(tmp_path):
+    same = helper.make_node("Identity", ["x"], ["y"])
+    half = graph(tmp_path / "m.onnx", TensorProto.BFLOAT16, [same], {"x": [None]}, {"y": [None]})
+    with pytest.raises(InvalidInput, match="BF16"):
+        registered(tmp_path, half)
+    value = helper.make_tensor("v", TensorProto.FLOAT, [1], [1])
+    fixed = helper.make_node("Constant", [], ["y"], value=value)
+    (tmp_path / "again").mkdir()
+    alone = graph(tmp_path / "alone.onnx", TensorProto.FLOAT, [fixed], {}, {"y": [1]})
+    with pytest.raises(InvalidInput, match="takes no inputs"):
+        registered(tmp_path / "again", alone)
+
+
+@pytest.fixture(scope="module")
+def rent(tmp_path_factory):
+    """A regression over `floor area` and `rooms`; LightGBM writes `floor_area`."""
+    path = tmp_path_factory.mktemp("rent") / "rent.txt"
+    names = ["floor area", "rooms"]
+    data = lgb.Dataset(X[:, :2], X[:, 0] * 9, feature_name=names)
+    settings = {"objective": "regression", "verbosity": -1, "num_threads": 1}
+    lgb.train(settings, data, 3).save_model(path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        ({"inputs": [{"name": n, "type": "number"} for n in ("rooms", "sqm")]}, "told are rooms"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}, "tells tensors"),
+        ({"inputs": [], "classes": ["a"]}, "tells classes"),
+    ],
+)
+def test_what_a_model_contradicts_is_refused(tmp_path, rent, signature, said):
+    with pytest.raises(InvalidInput, match=said):
+        registered(tmp_path, rent, signature=signature)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("example", "names"),
+    [
+        ({"rooms": 2, "price": 7, "floor_area": 70}, ["floor_area", "rooms"]),
+        ({"rooms": 2, "floor area": 70}, ["floor area", "rooms"]),
+        ({"x0": 70, "x1": 2}, ["floor_area", "rooms"]),
+    ],
+)
+def test_an_examples_columns_are_found_by_the_models_names(tmp_path, rent, example, names):
+    model, _ = registered(tmp_path, rent, example=rows([example]))
+    assert [column.name for column in model.description.columns] == names
+
+
+def test_columns_without_names_of_their_own_are_named_by_the_example(tmp_path, made):
+    named = {f"c{i}": float(value) for i, value in enumerate(X[0])}
+    model, _ = registered(tmp_path, made / "wine.txt", example=rows([named]))
+    assert [column.name for column in model.description.columns] == list(named)
+
+
+def test_made_up_names_that_are_told_in_part_are_no_places(tmp_path, made):
+    told = {"inputs": [{"name": f"Column_{i + 1}", "type": "number"} for i in range(13)]}
+    with pytest.raises(InvalidInput, match="told are Column_1"):
+        registered(tmp_path, made / "wine.txt", signature=told)
+
+
+def test_half_a_lightgbm_file_is_refused_with_words(tmp_path, made):
+    text = (made / "wine.txt").read_text()
+    (tmp_path / "half.txt").write_text(text[: len(text) // 2])
+    with pytest.raises(InvalidInput, match="is it whole"):
+        registered(tmp_path, tmp_path / "half.txt")
+
+
+def test_xgboost_of_several_targets_is_refused(tmp_path):
+    xgb = pytest.importorskip("xgboost")
+    data = xgb.DMatrix(X, label=np.column_stack([X[:, 0], X[:, 1]]))
+    xgb.train({"nthread": 1, "tree_method": "hist"}, data, 2).save_model(tmp_path / "m.json")
+    with pytest.raises(InvalidInput, match="several targets"):
+        registered(tmp_path, tmp_path / "m.json")

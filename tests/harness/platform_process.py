@@ -81,7 +81,10 @@ def wait_for(what: str, look: Callable[[], Any], timeout_s: float = PATIENCE_S) 
 
 
 class Platform:
-    """One home and, between `start` and `down`, the platform on it."""
+    """One home and, between `start` and `down`, the platform on it. `program` are the words
+    that call `volant`."""
+
+    program: Sequence[str] = VOLANT
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,7 +110,7 @@ class Platform:
         self.home.mkdir(exist_ok=True)
         with (self.folder / "up.out").open("ab") as output:
             self.process = subprocess.Popen(
-                [*VOLANT, "up", "--home", str(self.home), "--port", "0", *arguments],
+                [*self.program, "up", "--home", str(self.home), "--port", "0", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -205,7 +208,7 @@ class Platform:
         """One call of `volant` in the platform's folder, with just these words; `extra` is
         added to its environment."""
         done = subprocess.run(
-            [*VOLANT, *map(str, arguments)],
+            [*self.program, *map(str, arguments)],
             capture_output=True,
             text=True,
             env=self.environment(COLUMNS="200", **extra),

@@ -18,6 +18,7 @@ from volant.domain.manifest import (
     StepInput,
     StepOutput,
 )
+from volant.domain.run import INPUT_FILES
 from volant.domain.runnable import Implementation, Port, RunnableSpec
 from volant.errors import InvalidInput, NotFound
 from volant.projects.expand import expand, expand_manifest
@@ -47,7 +48,14 @@ def run(made, tmp_path, *, cwd=None, **env):
     done = subprocess.run(
         ["/bin/sh", "-c", made.run],
         cwd=cwd or tmp_path,
-        env={"PATH": os.environ["PATH"], "VOLANT_RESULTS_DIR": str(results), **made.env, **env},
+        env={
+            "PATH": os.environ["PATH"],
+            "TMPDIR": str(tmp_path / "nowhere"),
+            "VOLANT_RESULTS_DIR": str(results),
+            "VOLANT_WORKDIR": str(tmp_path),
+            **made.env,
+            **env,
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -190,6 +198,22 @@ outputs:
     done, results = run(made, tmp_path)
     assert done.returncode == 0, done.stderr
     assert results == {"x": "A'\"$A", "y": "B\nB", "z": "it's z"}
+
+
+def test_a_value_in_a_file_lies_in_the_steps_own_folder(tmp_path):
+    spec = RunnableSpec(
+        "f",
+        Implementation(
+            entrypoint="cat", args=("{{ inputs.a.path }}", "{{ inputs.b.path }}", "{{ inputs.a }}")
+        ),
+        inputs=(Port("a"), Port("b")),
+    )
+    made = expand(step(("a", "no-such-file"), ("b", "hush"), uses="runnable/f"), spec)
+    done, _ = run(made, tmp_path)
+    assert (done.returncode, done.stdout) == (1, "no-such-filehush")
+    folder = tmp_path / INPUT_FILES  # whoever runs the step removes it, see step_place
+    assert {path.name for path in folder.iterdir()} == {"a", "b"}
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_is_no_output(tmp_path):

@@ -6,6 +6,7 @@ stored is stored for real.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from volant.serving.desk import DeploymentDesk
 from volant.serving.latency import BOUNDS_US, BUCKETS
 from volant.serving.rollout import Outcomes, Rollout
 from volant.serving.snapshot import Snapshot
+from volant.serving.trouble import Trouble
 from volant.store import Store
 from volant.testing.samples import NOW
 
@@ -46,6 +48,7 @@ class PlainFleet:
         self.prepared: list[tuple[str, int]] = []
         self.abandoned: list[tuple[str, int]] = []
         self.counted: dict[tuple[str, int], Snapshot] = {}
+        self.troubles: dict[tuple[str, int], Trouble] = {}
 
     def desire(self, desired, tokens) -> None:
         self.desired = {each.name: each for each in desired}
@@ -61,6 +64,14 @@ class PlainFleet:
 
     def measure(self, deployment, revision) -> Snapshot:
         return self.counted.get((deployment, revision), Snapshot(revision=revision))
+
+    def trouble(self, deployment, revision) -> Trouble | None:
+        return self.troubles.get((deployment, revision))
+
+    def waits(self, deployment, revision, *ages) -> None:
+        """These requests are under way, for so many seconds."""
+        before = self.measure(deployment, revision)
+        self.counted[deployment, revision] = replace(before, waiting=ages)
 
     def answers(self, deployment, revision, count, *, failed=0, ms=1.0) -> None:
         """`count` more requests, so many of them failed, each of `ms` milliseconds."""

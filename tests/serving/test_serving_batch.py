@@ -173,6 +173,93 @@ def test_a_column_that_is_missing_stops_it(tmp_path, work):
         work("mixed", source, tmp_path / "out.csv").run()
 
 
+def later(path: Path) -> Path:
+    """Rows of the numeric model, of which the first two lack a column."""
+    rows = [{"a": 0.0, "b": 0, "d": 0}] * 2 + [{"d": 0, "c": 9.5, "b": 0, "a": 2.0, "new": 1}] * 2
+    return write(path, rows)
+
+
+@pytest.mark.parametrize("target", [".csv", ".parquet", ".jsonl"])
+def test_a_column_that_begins_after_the_first_chunk_is_predicted_with(tmp_path, work, target):
+    source = later(tmp_path / "in.jsonl")
+    (tmp_path / "whole").mkdir()
+    whole = work("numeric", source, tmp_path / "whole" / f"out{target}", chunk_rows=10)
+    whole.run()
+    whole.step.joinpath("batch/state.json").unlink()
+    parts = work("numeric", source, tmp_path / f"out{target}", chunk_rows=2)
+    warnings = parts.run()["warnings"]
+    found, expected = read(tmp_path / f"out{target}"), read(tmp_path / "whole" / f"out{target}")
+    names = [name for name in expected[0] if name.startswith("pr")]
+    assert [[str(row[n]) for n in names] for row in found] == [
+        [str(row[n]) for n in names] for row in expected
+    ]  # as text: a NaN equals none
+    if target == ".csv":
+        assert "aren't in the CSV: c, new." in warnings[0]
+        assert "c" not in found[0]
+    else:
+        assert warnings == []
+        assert [row.get("c") for row in found] == [None, None, 9.5, 9.5]
+        assert [row["a"] for row in found] == [0, 0, 2, 2]
+
+
+def test_columns_that_a_model_does_without_are_told(tmp_path, work):
+    source = write(tmp_path / "in.csv", [{"a": 1, "b": 2, " C": 3}])
+    outputs = work("numeric", source, tmp_path / "out.csv").run()
+    assert outputs["warnings"] == ['Predicted without the columns: c, d. Did you mean "C"?']
+
+
+@pytest.mark.parametrize("source", [".csv", ".parquet"])
+def test_an_input_without_rows_has_its_columns_in_the_output(tmp_path, work, source):
+    given = tmp_path / f"in{source}"
+    if source == ".csv":
+        given.write_text("k,size,colour\n")
+    else:
+        kinds = [("k", pa.int64()), ("size", pa.float64()), ("colour", pa.string())]
+        pq.write_table(pa.schema(kinds).empty_table(), given)
+    outputs = work("mixed", given, tmp_path / "out.parquet").run()
+    assert (outputs["rows"], outputs["predicted"]) == (0, 0)
+    schema = pq.read_schema(tmp_path / "out.parquet")
+    assert schema.names == ["k", "size", "colour", "prediction"]
+    assert schema.field("prediction").type == pa.float32()
+    assert schema.field("k").type == (pa.string() if source == ".csv" else pa.int64())
+
+
+def test_an_input_without_rows_may_lack_a_column_too(tmp_path, work):
+    (tmp_path / "in.csv").write_text("k,size\n")
+    with pytest.raises(InvalidInput, match="lacks the column 'colour'"):
+        work("mixed", tmp_path / "in.csv", tmp_path / "out.csv").run()
+
+
+def test_the_rejected_rows_of_a_replaced_output_go_with_it(tmp_path, work):
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    rejected = tmp_path / "out.csv.rejected"
+    source.write_text("colour,size\nred,1\nred,large\n")
+    made = work("mixed", source, target)
+    made.run()
+    assert rejected.exists()
+    made.step.joinpath("batch/state.json").unlink()
+    source.write_text("colour,size\nred,1\n")
+    work("mixed", source, target, overwrite=True).run()
+    assert not rejected.exists()
+
+
+def test_a_file_where_the_rejected_rows_would_go_stays(tmp_path, work):
+    source = write(tmp_path / "in.csv", mixed_rows(2))
+    rejected = tmp_path / "out.csv.rejected"
+    rejected.write_text("mine")
+    with pytest.raises(Conflict, match=r"out\.csv\.rejected is there already"):
+        work("mixed", source, tmp_path / "out.csv").run()
+    assert rejected.read_text() == "mine"
+
+
+def test_an_error_tells_how_many_rows_are_kept(tmp_path, work):
+    source = tmp_path / "in.csv"
+    source.write_text("colour,size\n" + "red,1\n" * 8 + "red,large\n")
+    with pytest.raises(InvalidInput) as told:
+        work("mixed", source, tmp_path / "out.csv", strict=True).run()
+    assert told.value.details["predicted"] == 7
+
+
 def test_an_output_that_is_there_stays(tmp_path, work):
     source = write(tmp_path / "in.csv", mixed_rows(2))
     target = tmp_path / "out.csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import numpy as np
@@ -36,12 +37,12 @@ class Doubler:
         return Answer((rows[:, 0] * 2, rows))
 
 
-def run(sizes: list[list[float]], model: Doubler, limits: BatchLimits | None = None):
+def run(sizes: list[list[float]], model, limits: BatchLimits | None = None, log=None):
     """Submit all at once; the outcome of each."""
 
     async def main():
         loop = asyncio.get_running_loop()
-        batcher = Batcher(model, loop, limits or BatchLimits())
+        batcher = Batcher(model, loop, limits or BatchLimits(), log=log)
         futures = []
         for values in sizes:
             future = loop.create_future()
@@ -53,6 +54,72 @@ def run(sizes: list[list[float]], model: Doubler, limits: BatchLimits | None = N
         return outcomes
 
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize("inline_s", [0.0, 10.0], ids=["in the thread", "on the loop"])
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+def test_serving_a_model_that_leaves_fails_its_request_and_goes_on(error, inline_s):
+    def leaving(feeds):
+        if (feeds[0] == POISON).any():
+            raise error
+        return Answer((feeds[0],))
+
+    asked = [[1.0], [POISON], [2.0]]
+    for limits in (BatchLimits(inline_s=inline_s, batch_rows=most) for most in (1, 9)):
+        first, failed, last = run(asked, leaving, limits)
+        assert isinstance(failed, RuntimeError)
+        assert failed.__cause__ is error
+        assert [o.outputs[0].tolist() for o in (first, last)] == [[[1.0]], [[2.0]]]
+
+
+class Sulking:
+    """A prediction log that breaks its word."""
+
+    def answered(self, *_):
+        raise OSError("no room")
+
+
+@pytest.mark.parametrize("inline_s", [0.0, 10.0], ids=["in the thread", "on the loop"])
+def test_serving_whatever_breaks_beside_the_model_answers_its_batch(inline_s):
+    outcomes = run([[1.0], [2.0]], Doubler(), BatchLimits(inline_s=inline_s), log=Sulking())
+    assert [str(o) for o in outcomes] == ["no room", "no room"]
+
+
+def test_serving_without_a_thread_the_batch_is_told_and_the_next_tries_again(monkeypatch):
+    started = threading.Thread.start
+
+    def start(thread):
+        monkeypatch.setattr(threading.Thread, "start", started)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    first, second = run([[1.0], [2.0]], Doubler(), BatchLimits(batch_rows=1))
+    assert str(first) == "can't start new thread"
+    assert second.outputs[0].tolist() == [4.0]
+
+
+def test_serving_an_answer_that_cant_be_given_holds_nobody_up():
+    async def main():
+        batcher = Batcher(Doubler(), asyncio.get_running_loop(), BatchLimits())
+        told, answered = [], asyncio.get_running_loop().create_future()
+
+        def done(_, outcome):
+            told.append(outcome)
+            if isinstance(outcome, Answer):
+                raise TypeError("no such text")
+
+        def other(_, outcome):
+            answered.set_result(outcome)
+
+        batcher.submit(Query(1, (np.ones((1, 1)),)), done)
+        batcher.submit(Query(1, (np.ones((1, 1)),)), other)
+        outcome = await answered
+        batcher.close()
+        return told, outcome
+
+    (_, failure), outcome = asyncio.run(main())
+    assert str(failure) == "The answer couldn't be given."
+    assert isinstance(outcome, Answer)
 
 
 values = st.lists(st.sampled_from([POISON, 1.0, 2.0, 3.5]), min_size=1, max_size=5)

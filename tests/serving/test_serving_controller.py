@@ -31,7 +31,7 @@ def ask(wire, port, model="m"):
 def test_serving_deploys_answers_goes_to_zero_and_comes_back(platform, models, wire, wait_until):
     platform.register("m", models("numeric"), "r1")
     desk = platform.desk
-    desk.ensure("m", "m", ReplicaSpec(min=0, max=1, idle_s=0.3))
+    desk.ensure("m", "m", ReplicaSpec(min=0, max=1, idle_s=1.0))
     revision = desk.deploy("m", "m", 1, key="r1:deploy")
     assert revision.status is RevisionStatus.LIVE
     assert ask(wire, platform.port("m"))["model_version"] == "1"
@@ -65,7 +65,7 @@ def test_serving_records_event_and_decision_once(platform, models):
 
 def test_serving_fifty_clients_from_zero_lose_nothing(platform, models, wire, wait_until):
     platform.register("m", models("numeric"), "r1")
-    platform.desk.deploy("m", "m", 1, key="k", replicas=ReplicaSpec(0, 1, idle_s=0.1))
+    platform.desk.deploy("m", "m", 1, key="k", replicas=ReplicaSpec(0, 1, idle_s=1.0))
     wait_until(lambda: not platform.status("m")["replicas"])
     port, answers = platform.port("m"), []
     threads = [threading.Thread(target=lambda: answers.append(ask(wire, port))) for _ in range(50)]
@@ -153,7 +153,7 @@ def test_serving_restart_restores_live_and_takes_up_pending(platform, models, wi
 def test_serving_port_in_use_is_told_and_harms_nobody_else(platform, models, wire, wait_until):
     for name in ("m", "n"):
         platform.register(name, models("numeric"), f"r-{name}")
-        platform.desk.deploy(name, name, 1, key="k", replicas=ReplicaSpec(0, 1, idle_s=0.1))
+        platform.desk.deploy(name, name, 1, key="k", replicas=ReplicaSpec(0, 1, idle_s=1.0))
     platform.end()
     with socket.create_server(("127.0.0.1", platform.port("m"))):
         platform.begin()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -158,6 +159,47 @@ def test_counters_copies_are_nobodys_requests_but_are_judged():
     assert judged.p99_ms > 80
 
 
+def test_counters_requests_that_no_replica_answered_are_errors():
+    board = Board()
+    board.lose(1, 7, 3)  # none could be started
+    place = board.assign(1, 7)
+    own = opened(place)
+    own.lost()  # its client gave up
+    own.set(counter_map.IN_FLIGHT, 2)
+    assert (one(board).requests, one(board).errors) == (4, 4)
+    board.release(place, cut=True)  # it was killed with two
+    found = one(board)
+    assert (found.version, found.requests, found.errors, found.lost) == (7, 6, 6, 6)
+    assert found.since(None).errors == 6
+
+
+def test_counters_what_waits_is_seen_from_outside_until_it_is_done():
+    board = Board()
+    place = board.assign(1, 1)
+    own = opened(place)
+    first = own.waits(time.perf_counter() - 40)
+    assert own.waits(time.perf_counter() - 5)
+    older, younger = sorted(one(board).waiting, reverse=True)
+    assert older > 40 > younger > 5
+    assert len(added(board.read()[1]).waiting) == 2
+    own.done(first)
+    assert len(one(board).waiting) == 1
+    board.release(place)  # its replica is gone, and so are they
+    assert one(board).waiting == ()
+
+
+def test_counters_more_that_wait_than_are_remembered_do_no_harm():
+    board = Board()
+    own = opened(board.assign(1, 1))
+    places = [own.waits(1.0) for _ in range(100)]
+    remembered = len(one(board).waiting)
+    assert 0 < remembered == len(set(places) - {0})
+    for place in places:
+        own.done(place)
+    assert one(board).waiting == ()
+    assert one(board).requests == 0
+
+
 def test_counters_the_pulse_changes_with_whatever_is_counted():
     """Who asks again only when it has changed misses nothing."""
     board = Board()
@@ -171,6 +213,8 @@ def test_counters_the_pulse_changes_with_whatever_is_counted():
         lambda: own.unreached(2),
         lambda: own.shadowed(2, differs=False),
         lambda: own.dropped(2),
+        own.lost,
+        lambda: board.lose(1, 1, 1),
         lambda: board.add(counter_map.COLD_STARTS),
         lambda: board.release(board.assign(1, 1)),
     ]

@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+from tests.serving.echoes import echo_model
 
 BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [2, 0, 0, 0]}]}
 INFER = "/v2/models/numeric/infer"
@@ -274,6 +275,18 @@ def test_serving_refuses_files_that_nobody_registered(start_replica, spec_for, c
     assert message["type"] == "failed"
     assert words in message["error"]["what"]
     assert replica.message() == {"type": "eof"}
+
+
+def test_serving_a_load_that_raises_leaves_its_trace(start_replica, sha256_of, tmp_path):
+    code = "class Model:\n    def load(self, folder):\n        return {}['weights']\n"
+    code += "    def predict(self, inputs):\n        return inputs\n"
+    folder = echo_model(tmp_path / "model", ["FP32"], code)
+    about = {"deployment": "m", "revision": 1, "version": "1", "model_dir": str(folder)}
+    replica = start_replica({**about, "files": sha256_of(folder)}, accept=False)
+    assert "KeyError: 'weights'" in replica.message()["error"]["what"]
+    assert replica.message() == {"type": "eof"}
+    trace = json.loads(replica.log_path.read_text().splitlines()[0])["error"]
+    assert "return {}['weights']" in trace
 
 
 def test_serving_drain_answers_what_comes_and_then_leaves(start_replica, spec_for, wire):

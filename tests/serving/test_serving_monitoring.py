@@ -168,7 +168,7 @@ def test_monitoring_replicas_follow_a_log_that_is_turned_over(served, monitoring
 
 def test_monitoring_cold_starts_and_totals_after_a_restart(platform, models, wire, wait_until):
     platform.register("m", models("numeric"), "r1")
-    platform.desk.deploy("m", "m", 1, key="k", replicas=ReplicaSpec(0, 1, idle_s=0.2))
+    platform.desk.deploy("m", "m", 1, key="k", replicas=ReplicaSpec(0, 1, idle_s=1.0))
     wait_until(lambda: not platform.status("m")["replicas"])
     assert ask(wire, platform.port("m"), BODY, BODY) == [200, 200]
     seen = platform.status("m")

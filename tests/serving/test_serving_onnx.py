@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from volant.domain.model import Field
-from volant.serving.description import Description, Tensor
+from volant.serving.description import Description, Output, Tensor, TensorInput
 from volant.serving.refusal import Refusal
 from volant.serving.runtimes.onnx import OnnxModel
 
@@ -65,3 +65,30 @@ def test_serving_onnx_probabilities_stay_within_one(kind, dtype):
 def test_serving_onnx_refuses_what_it_cant_take():
     with pytest.raises(Refusal, match="can't take these values"):
         shares(TensorProto.FLOAT, "float32").predict([np.zeros((1, 2))])
+
+
+def test_serving_onnx_takes_no_text_for_bytes_that_are_none():
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "same",
+        [helper.make_tensor_value_info("x", TensorProto.STRING, [None])],
+        [helper.make_tensor_value_info("y", TensorProto.STRING, [None])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = OnnxModel(
+        made.SerializeToString(),
+        Description(
+            task="tensors",
+            columns=(),
+            classes=None,
+            kind="onnx",
+            file="model.onnx",
+            tensors=(),
+            inputs=(TensorInput("x", "BYTES", (-1,)),),
+            outputs=(Output("y", "BYTES", (-1,)),),
+        ),
+    )
+    assert model.predict([np.array(["ü"], dtype=object)]).outputs[0].tolist() == ["ü"]
+    with pytest.raises(Refusal, match="UTF-8") as caught:
+        model.predict([np.array(["ü", b"\xff\xfe"], dtype=object)])
+    assert caught.value.status == 400

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from volant.domain.deployment import Settings
-from volant.domain.loop import ReplicaSpec, RolloutSpec, StickyKey
+from volant.domain.loop import LogSpec, ReplicaSpec, RolloutSpec, StickyKey
 from volant.errors import Conflict, InvalidInput, NotFound, StepFailed
 
 loaded = importlib.util.spec_from_file_location(
@@ -334,6 +334,38 @@ def test_steering_scales_and_deletes(world):
     assert world.outcomes_told()[-1] == "activated"
 
 
+def test_steering_changes_what_is_logged_and_kept(world):
+    world.live()
+    world.desk.load("m", loaded=False, by="ann")
+    found = world.desk.set("m", {"log": "off", "keep": 2}, by="ann")
+    assert found["settings"] == {"rollout": None, "keep": 2, "log": None, "loaded": False}
+    found = world.desk.set("m", {"log": {"sample": 0.5}}, by="ann")
+    assert found["settings"]["log"] == {"sample": 0.5, "max_bytes": 10**9}
+    world.desk.set("m", {"log": {"max_bytes": 2**20}}, by="ann")
+    with pytest.raises(InvalidInput, match="log's bound is 1MiB"):
+        world.desk.set("m", {"log": {"max_bytes": 1000}}, by="ann")
+    stored = Settings(keep=2, log=LogSpec(0.5, 2**20), loaded=False)
+    assert world.store.deployments.get("m").settings == stored
+    reasons = [d.reason for d in world.decisions()][-3:]
+    assert reasons == [
+        "ann changed m: log off, keep 2.",
+        "ann changed m: log sample 0.5.",
+        "ann changed m: log max_bytes 1048576.",
+    ]
+
+
+def test_desk_deploying_changes_limits_and_settings_too(world):
+    world.register()
+    world.desk.request("m", "m", 1, changes={"memory_bytes": 2**30}, settings={"log": "off"})
+    world.desk.request("m", "m", 1, settings={"keep": 1})
+    stored = world.store.deployments.get("m")
+    assert stored.replicas == ReplicaSpec(memory_bytes=2**30)
+    assert stored.settings == Settings(keep=1, log=None)
+    world.desk.request("m", "m", 1, changes={"memory_bytes": None})
+    stored = world.store.deployments.get("m")
+    assert (stored.replicas, stored.settings.keep) == (ReplicaSpec(), 1)
+
+
 def test_steering_names_that_cant_be_are_refused(world):
     world.register()
     for name in ("", "../x", "A", "a" * 64):
@@ -351,6 +383,7 @@ def test_steering_names_that_cant_be_are_refused(world):
         RolloutSpec(bake_s=-1),
         RolloutSpec(error_rate=2),
         RolloutSpec(p95_ms=0),
+        RolloutSpec(p95_ms=float("inf")),
         RolloutSpec(min_requests=0),
         RolloutSpec(sticky=StickyKey()),
         RolloutSpec(sticky=StickyKey("a", "b")),

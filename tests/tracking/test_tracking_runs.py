@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from volant.adapters.system import SystemClock
+from volant.domain.query import MeasuredOn, Order, named_order
 from volant.domain.tracking import (
     DatasetInput,
     Lifecycle,
@@ -23,6 +25,7 @@ from volant.store import Store
 from volant.tracking.experiments import ExperimentDesk
 from volant.tracking.logged import LoggedModelDesk
 from volant.tracking.runs import TrackedRunDesk
+from volant.tracking.vocabularies import LOGGED_MODELS
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ACTIVE = (Lifecycle.ACTIVE,)
@@ -133,7 +136,7 @@ def test_the_latest_point_is_by_step_time_value(runs, new_run) -> None:
 def test_extremes_come_back_as_they_were(runs, new_run) -> None:
     run = new_run()
     points = [
-        Metric("x", math.inf, 2**63 - 1, -(2**63)),
+        Metric("x", math.inf, 2**63 - 1, 0),
         Metric("y", -math.inf, -(2**63), 2**63 - 1),
         Metric("z", 5e-324, 0, 0),
     ]
@@ -169,16 +172,54 @@ def test_limits_are_told(runs, new_run) -> None:
     run = new_run()
     runs.log(run, params=[("long", "x" * 6000)], tags=[("long", "y" * 8000)])
     for items in (
-        {"params": [("p", "x" * 6001)]},
-        {"tags": [("t", "y" * 8001)]},
+        {"params": [("p", "x" * 1_000_000)]},
+        {"tags": [("t", "y" * 1_000_000)]},
         {"params": [(f"p{i}", "1") for i in range(101)]},
         {"tags": [(f"t{i}", "1") for i in range(101)]},
         {"metrics": [Metric("m", float(i), i, 0) for i in range(1001)]},
         {"metrics": [Metric("m", 1.0, 2**63, 0)]},
+        {"metrics": [Metric("m", 1.0, 0, 2**63)]},
+        {"metrics": [Metric("m", 1.0, 0, -1)]},
     ):
         with pytest.raises(InvalidInput) as caught:
             runs.log(run, **items)
         assert caught.value.fix
+
+
+def test_long_values_are_cut_where_mlflow_cuts_them(runs, new_run, experiments) -> None:
+    run = new_run()
+    for end in ("", "x"):  # the same again, as far as it is kept
+        runs.log(run, params=[("p", "x" * 6000 + end)], tags=[("mlflow.note.content", "y" * 9000)])
+    found = runs.get(run)
+    assert (found.params["p"], found.tags["mlflow.note.content"]) == ("x" * 6000, "y" * 8000)
+    assert len(runs.update(run, name="n" * 9000).name) == 8000
+    with pytest.raises(InvalidInput):
+        experiments.set_tag(new_run.experiment, "k", "v" * 20_001)
+
+
+def test_what_a_run_is_made_with_may_have_any_name(runs, new_run) -> None:
+    given = {"a!": "1", "../up": "2", "note": "x" * 9000}
+    run = new_run(**given)
+    assert runs.get(run).tags.items() > given.items()
+    runs.delete_tag(run, "a!")
+    for name, value in (("", "v"), ("a" * 251, "v"), ("a\0b", "v"), ("a", "x" * 1_000_000)):
+        with pytest.raises(InvalidInput):
+            new_run(**{name: value})
+
+
+def test_a_run_has_one_name(runs, new_run) -> None:
+    assert runs.get(new_run("a", **{"mlflow.runName": "a"})).name == "a"
+    with pytest.raises(InvalidInput, match="different values"):
+        new_run("b", **{"mlflow.runName": "a"})
+
+
+@pytest.mark.parametrize("order", ["dataset.name", "datasets.digest DESC"])
+def test_what_has_no_order(runs, new_run, order: str) -> None:
+    new_run()
+    with pytest.raises(InvalidInput, match="can only be filtered by"):
+        runs.search([new_run.experiment], "", [order], ACTIVE, PAGE)
+    with pytest.raises(InvalidInput, match="more than 50"):
+        runs.search([new_run.experiment], "", [f"metrics.m{i}" for i in range(51)], ACTIVE, PAGE)
 
 
 def test_tags_go_and_come(runs, new_run) -> None:
@@ -266,10 +307,13 @@ def test_a_logged_model(store: Store, runs, new_run) -> None:
     assert desk.finalize(made.id, LoggedModelStatus.READY).status is LoggedModelStatus.READY
     desk.set_tags(made.id, {"k": "w", "l": "x"})
     desk.delete_tag(made.id, "l")
+    desk.add_params(made.id, [("b", "2"), ("c!", "x" * 7000)])
     desk.add_params(made.id, [("b", "2")])
+    with pytest.raises(InvalidInput, match="not allowed"):
+        desk.add_params(made.id, [("d", "4"), ("b", "3")])
     runs.log(run, [Metric("rmse", 0.5, 1, 2, model_id=made.id)])
     found = desk.get(made.id)
-    assert (found.tags, found.params) == ({"k": "w"}, {"a": "1", "b": "2"})
+    assert (found.tags, found.params) == ({"k": "w"}, {"a": "1", "b": "2", "c!": "x" * 7000})
     assert [(point.key, point.value) for point in found.metrics] == [("rmse", 0.5)]
 
     def ids(text: str) -> list[str]:
@@ -282,6 +326,54 @@ def test_a_logged_model(store: Store, runs, new_run) -> None:
         desk.get(made.id)
     with pytest.raises(InvalidInput):
         desk.create(None, name="a/b")
+
+
+@pytest.fixture
+def measured(store: Store, runs, new_run) -> Callable[..., list[str]]:
+    """Names of the logged models that a search finds, of three with a metric and one without."""
+    desk = LoggedModelDesk(store.logged_models, store.experiments, SystemClock())
+    run = new_run()
+    for i, data in enumerate(("iris", "iris", "other")):
+        made = desk.create(new_run.experiment, name=f"m{i}", run_id=run)
+        on = {"model_id": made.id, "dataset_name": data, "dataset_digest": f"{data}-1"}
+        points = [Metric("acc", i / 10, 9, 1, **on), Metric("acc", 0.9 - i / 10, 5, 2, made.id)]
+        runs.log(run, [*points, Metric("a b", float(i), 0, 1, made.id, "iris")])
+    desk.create(new_run.experiment, name="none")
+
+    def find(text: str = "", *orders: Order, datasets: Sequence[MeasuredOn] = ()) -> list[str]:
+        found, _ = desk.search([new_run.experiment], text, orders, 10, 0, datasets=datasets)
+        return [each.name for each in found]
+
+    return find
+
+
+def test_logged_models_by_a_metric(measured) -> None:
+    def by(name: str, **how: Any) -> list[str]:
+        return measured("", named_order(name, LOGGED_MODELS, **how))
+
+    # the newest point by its time, whatever its step is; models without the metric come last
+    assert by("metrics.acc", descending=True) == ["m0", "m1", "m2", "none"]
+    assert by("metrics.acc") == ["m2", "m1", "m0", "none"]
+    assert by("metrics.a b", descending=True) == ["m2", "m1", "m0", "none"]
+    iris = MeasuredOn("iris", "iris-1")
+    assert by("metrics.acc", descending=True, on=iris) == ["m1", "m0", "none", "m2"]
+    assert by("metrics.acc", on=MeasuredOn("iris")) == ["m0", "m1", "none", "m2"]
+    assert by("metrics.acc", on=MeasuredOn(None, "other-1"))[0] == "m2"
+
+
+def test_logged_models_of_a_dataset(measured) -> None:
+    iris, other = MeasuredOn("iris", "iris-1"), MeasuredOn("other", "other-1")
+    above = "metrics.acc >= 0"
+    assert sorted(measured(above, datasets=[iris])) == ["m0", "m1"]
+    assert sorted(measured("metrics.acc > 0.5", datasets=[iris])) == []
+    assert sorted(measured(above, datasets=[iris, other])) == ["m0", "m1", "m2"]
+    assert sorted(measured(datasets=[iris])) == ["m0", "m1"]
+    assert measured("name = 'm0'", datasets=[other]) == []
+    assert measured(above, datasets=[MeasuredOn("unknown", "iris-1")]) == []
+    assert measured(above, datasets=[MeasuredOn("iris")]) == []  # all were logged with a digest
+    assert sorted(measured("metrics.`a b` >= 0", datasets=[MeasuredOn("iris")])) == [
+        *("m0", "m1", "m2")
+    ]
 
 
 @pytest.mark.parametrize("others", [0, 90])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -129,3 +130,35 @@ def test_the_main_metric_is_one_that_volant_knows() -> None:
     assert main_metric(spans, "epoch") == spans[0]
     assert main_metric(spans[:2]) == spans[0]
     assert main_metric([]) is None
+    assert main_metric(spans, "nothing", "epoch") == spans[0]
+    assert main_metric(spans, "cv_f1", "epoch") == spans[2]
+
+
+def test_a_metric_that_is_never_a_number_is_no_main_metric() -> None:
+    nan = MetricSpan("val_rmse", 9, None, None)
+    infinite = MetricSpan("accuracy", 9, math.inf, math.inf)
+    finite = MetricSpan("speed", 1, 0.5, 2.0)
+    assert main_metric([nan, infinite, finite]) == finite
+    assert main_metric([nan, infinite]) is None
+    assert main_metric([nan, finite], "val_rmse") == nan  # somebody wants to see just that
+
+
+def test_a_searchs_own_metric_is_its_experiments(
+    store: Store, searches: SearchDesk, summaries: SummaryDesk
+) -> None:
+    told = {"metric": "cost", "direction": "minimize"}
+    searches.begin(replace(FACTS, params={**FACTS.params, **told}))
+    for number, cost in enumerate((3.0, 2.0, 4.0)):
+        done = {"state": "complete", "ended": MS + 9, "metrics": {"cost": cost, "val_f1": 0.5}}
+        searches.follow(FACTS, trial(1, number=number, **done))
+    (found,) = summaries.page(5, name="wine")[0]
+    assert (found.metric, found.best, found.greater) == ("cost", 2.0, False)
+    searches.begin(replace(FACTS, run_id="run-2", params={**told, "direction": "maximize"}))
+    (found,) = summaries.page(5, name="wine")[0]
+    assert (found.metric, found.best, found.greater) == ("cost", 4.0, True)
+    searches.begin(replace(FACTS, run_id="run-3", params={"metric": "yet unmeasured"}))
+    (found,) = summaries.page(5, name="wine")[0]
+    assert (found.metric, found.best) == ("val_f1", 0.5)
+    store.experiments.change(found.experiment.id, tags={"volant.metric": "val_f1"})
+    (found,) = summaries.page(5, name="wine")[0]  # a person's word goes before
+    assert (found.metric, found.best, found.greater) == ("val_f1", 0.5, True)

@@ -56,7 +56,7 @@ class Desk:
         }
 
     def stored(self) -> list[str]:
-        return sorted(p.name for p in (self.root / "checkpoints/run-1/train").iterdir())
+        return sorted(p.name for p in (self.root / "checkpoints/run-1/train").glob("*"))
 
     def files_of(self, number: int) -> Path:
         return self.root / f"checkpoints/run-1/train/{number:06}"
@@ -289,13 +289,16 @@ def test_a_run_that_ended_well_leaves_only_its_attempts(desk):
     assert desk.restore(other).checkpoint.number == 1
 
 
-def test_attempts_add_up_what_they_spared():
+def test_what_was_spared_is_counted_once_however_often_it_was_gone_on_from():
     ledger = Ledger().begun(Attempt(1, 0.0)).with_last(ended="preempted", took_s=20.0, saved=1)
     assert ledger.summary(3600.0) is None
     ledger = ledger.begun(Attempt(2, 30.0, resumed_from=1, spared_s=15.0))  # nobody saw its end
     ledger = ledger.begun(Attempt(3, 60.0, resumed_from=2, spared_s=25.0))
     ledger = ledger.with_last(ended="succeeded", took_s=10.0)
     told = ledger.summary(1800.0)
+    again = ledger.begun(Attempt(4, 75.0, resumed_from=2, spared_s=25.0)).summary()
+    assert again["spared_s"] == 25.0
+    assert [each["spared_s"] for each in again["attempts"]] == [0.0, 15.0, 25.0, 25.0]
     assert [each["ended"] for each in told["attempts"]] == ["preempted", "vanished", "succeeded"]
-    assert (told["preemptions"], told["spared_s"], told["spared_cost"]) == (2, 40.0, 20.0)
+    assert (told["preemptions"], told["spared_s"], told["spared_cost"]) == (2, 25.0, 12.5)
     assert "spared_cost" not in ledger.summary()

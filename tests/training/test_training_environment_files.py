@@ -187,3 +187,23 @@ def test_tensorboard_beside_tensorflow_and_mlflow() -> None:
     assert found.changes[0].startswith("tensorflow → tensorflow, tensorboard")
     for lines in (("tensorflow",), ("mlflow",), ("mlflow", "tensorflow", "tensorboard<3")):
         assert with_companions(Wanted("conda.yaml", None, lines)).lines == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("dependencies: 5\n", "dependencies is no list but 5"),
+        ("dependencies: numpy\n", "dependencies is no list but 'numpy'"),
+        ("dependencies: {a: b}\n", "dependencies is no list but a mapping"),
+        ("dependencies: [{pip: 5}]\n", "pip is no list but 5"),
+        ("python: 3.11\ndependencies: 5\n", "dependencies is no list but 5"),
+    ],
+)
+def test_requirements_that_are_no_list(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(InvalidInput, match=told) as caught:
+        _wanted(tmp_path, conda__yaml=text)
+    assert "a list of them under dependencies" in caught.value.fix
+
+
+def test_no_requirements_at_all(tmp_path: Path) -> None:
+    assert _wanted(tmp_path, conda__yaml="dependencies:\n").lines == ()

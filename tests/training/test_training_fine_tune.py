@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import httpx
 import numpy as np
@@ -23,7 +25,13 @@ from platform_process import own, wait_for
 
 from volant.errors import InvalidInput, MissingExtra
 from volant.serving.inference import load
-from volant.training.recipes.text_classification import fine_tune, newest, text_column
+from volant.training.recipes.text_classification import (
+    check_known,
+    fine_tune,
+    load_pretrained,
+    newest,
+    text_column,
+)
 
 MAKE = """
 import sys
@@ -226,6 +234,39 @@ def test_the_column_of_texts_is_found_or_asked_for():
     two = rows.append_column("c", pa.array(["z"]))
     with pytest.raises(InvalidInput, match="2 columns hold texts"):
         text_column(two, "y", None)
+
+
+class Words:
+    """A tokenizer that knows these words; its marks are 1, 2 and 3."""
+
+    all_special_ids = (1, 2, 3)
+
+    def __init__(self, *known):
+        self.known = known
+
+    def __call__(self, texts):
+        each = [[self.known.index(w) + 4 if w in self.known else 1 for w in t.split()]
+                for t in texts]  # fmt: skip
+        return {"input_ids": [[2, *ids, 3] for ids in each]}
+
+
+def test_a_folder_without_a_tokenizer_is_refused_with_the_whole_cause(tmp_path):
+    """transformers says it in several lines, or makes a tokenizer that knows no word."""
+    many = "Couldn't instantiate the backend tokenizer from one of:\n(1) a file, \n(2) another.\n"
+
+    for problem in (ValueError(many), OSError(many), Exception(many)):
+        load = Mock(side_effect=problem)
+        library = SimpleNamespace(AutoTokenizer=SimpleNamespace(from_pretrained=load))
+        with pytest.raises(InvalidInput) as told:
+            load_pretrained(library, str(tmp_path), ["a", "b"])
+        assert told.value.what == (
+            f"The tokenizer of train.params.model {str(tmp_path)!r} can't be loaded: Couldn't"
+            " instantiate the backend tokenizer from one of: (1) a file, (2) another."
+        )
+    texts = ["good film", "bad plot"]
+    check_known("m", Words("plot"), Words("plot")(texts)["input_ids"])
+    with pytest.raises(InvalidInput, match="knows nothing of what stands in the texts"):
+        check_known("m", Words(), Words()(texts)["input_ids"])
 
 
 def test_the_newest_checkpoint_is_the_one_of_the_highest_step(tmp_path):

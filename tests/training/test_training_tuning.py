@@ -145,8 +145,28 @@ def test_a_function_that_raises_makes_its_trial_failed(run: Any, records: Record
     nan = OWN.replace('{"val_loss": base}', "{}").replace("base + 1", "float('nan') + 1")
     told = run(nan, 1, metric="val_loss", direction="minimize")
     assert told["state"] == "failed"
+    returned = OWN.replace('"val_loss": base', '"val_loss": float("nan"), "fine": 1.0')
+    told = run(returned, 3, metric="val_loss", direction="minimize")
+    assert told == {"number": 3, "state": "failed", "value": None}
+    assert records.get(3).error == "val_loss is nan."
     optuna = "import optuna\ndef fit(X, y):\n    raise optuna.TrialPruned()\n"
     assert run(optuna, 2)["state"] == "pruned"
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha"])
+@pytest.mark.filterwarnings("error")
+def test_trials_that_report_nan_are_given_up_without_a_word_of_numpy(
+    tmp_path: Path, pruner: str
+) -> None:
+    spec, records = TuneSpec(SPACE, trials=20, pruner=pruner), Records(tmp_path)
+    for number in range(8):
+        value = float("nan") if number > 4 else float(number)
+        records.write(number, "began")
+        study = Study(spec, records, number, greater=False, seed=1)
+        study.ask()
+        given_up = any(study.report("loss", step, value) for step in range(1, 4))
+        records.end(number, "pruned" if given_up else "complete", value=value)
+    assert [trial.state for trial in records.all()][5:] == ["pruned"] * 3
 
 
 def test_what_no_trial_could_do_is_told_at_once(run: Any, monkeypatch: Any) -> None:

@@ -19,6 +19,7 @@ class PlainRegistry:
         self.models = models
         self.deleted = []
         self.tags = {}
+        self.aliases = {}
         self.recorded = {}  # statistics by version
 
     def _number(self, name, version):
@@ -38,6 +39,13 @@ class PlainRegistry:
         self._number(name, version)
         self.tags |= {key: value for key, value in tags.items() if value is not None}
         return self.tags
+
+    def alias(self, name, alias, version):
+        if version is None:
+            del self.aliases[alias]
+        else:
+            self.aliases[alias] = self._number(name, str(version))
+        return self.aliases
 
     def check(self, name, version):
         number = 1 if version is None else self._number(name, version)

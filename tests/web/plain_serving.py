@@ -49,6 +49,12 @@ class PlainDeployments:
         found = self.get(name)
         return {**found, "limits": {**found["limits"], **changes}}
 
+    def set(self, name, changes, by):
+        self._asked("set", name, changes=changes, by=by)
+        log = None if changes.get("log") == "off" else {"sample": 0.1, "max_bytes": 10**9}
+        settings = {"log": log, "keep": changes.get("keep", 0)}
+        return {**self.get(name), "settings": settings}
+
     def load(self, name, *, loaded, by):
         self._asked("load", name, loaded=loaded, by=by)
         return {**self.get(name), "status": "starting" if loaded else "unloaded"}

@@ -15,6 +15,7 @@ from volant.domain.principal import Role
 from volant.web.mlflow.door import CALLS, PREFIXES
 
 SERVICE = pytest.mark.service
+PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=SERVICE)])
@@ -81,6 +82,8 @@ def test_numbers_come_in_every_spelling(door: Door) -> None:
         ("POST", "/runs/create", {"start_time": 2**70}, 400, "INVALID_PARAMETER_VALUE"),
         ("POST", "/runs/create", {"start_time": 2**62}, 400, "INVALID_PARAMETER_VALUE"),
         ("POST", "/runs/create", {"tags": {"a": 1}}, 400, "INVALID_PARAMETER_VALUE"),
+        ("POST", "/runs/create", {"run_name": 2**70}, 400, "INVALID_PARAMETER_VALUE"),
+        ("POST", "/runs/create", {"run_name": 1.5}, 400, "INVALID_PARAMETER_VALUE"),
         ("POST", "/experiments/create", {"name": "Default"}, 400, "RESOURCE_ALREADY_EXISTS"),
         ("POST", "/experiments/create", {"name": " "}, 400, "INVALID_PARAMETER_VALUE"),
         (
@@ -97,6 +100,42 @@ def test_numbers_come_in_every_spelling(door: Door) -> None:
         ("POST", "/runs/search", {"run_view_type": "NO"}, 400, "INVALID_PARAMETER_VALUE"),
         ("GET", "/registered-models/get", {"name": "x"}, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("POST", "/registered-models/create", {"name": "a/b"}, 400, "INVALID_PARAMETER_VALUE"),
+        (
+            "POST",
+            "/registered-models/create",
+            {"name": "p", "tags": [PROMPT]},
+            404,
+            "ENDPOINT_NOT_FOUND",
+        ),
+        ("GET", "/model-versions/search", {"order_by": "tags.a"}, 400, "INVALID_PARAMETER_VALUE"),
+        (
+            "POST",
+            "/runs/search",
+            {"experiment_ids": ["0"], "order_by": ["dataset.name"]},
+            400,
+            "INVALID_PARAMETER_VALUE",
+        ),
+        (
+            "POST",
+            "/logged-models/search",
+            {"datasets": [{"dataset_digest": "x"}]},
+            400,
+            "INVALID_PARAMETER_VALUE",
+        ),
+        (
+            "POST",
+            "/logged-models/search",
+            {"order_by": [{"field_name": "`name"}]},
+            400,
+            "INVALID_PARAMETER_VALUE",
+        ),
+        (
+            "POST",
+            "/logged-models/search",
+            {"order_by": [{"field_name": "name"}] * 101},
+            400,
+            "INVALID_PARAMETER_VALUE",
+        ),
         ("GET", "/logged-models/m-1", {}, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("PATCH", "/logged-models/m-1", {}, 400, "INVALID_PARAMETER_VALUE"),
     ],
@@ -158,6 +197,30 @@ def test_histories_are_paged_and_thinned(door: Door) -> None:
     assert (thin[0]["step"], thin[-1]["step"]) == (0, 999)
 
 
+def test_logged_models_are_searched_by_metric_and_dataset(door: Door) -> None:
+    run = door.run()["run_id"]
+    made: list[str] = []
+    for i, data in enumerate(("iris", "other")):
+        body = {"experiment_id": "0", "name": f"searched-{i}"}
+        model = door("POST", "/logged-models", body)["model"]["info"]["model_id"]
+        point = {"run_id": run, "key": "f1", "value": i / 4, "timestamp": 1, "model_id": model}
+        on = {"dataset_name": data, "dataset_digest": "d"}
+        door("POST", "/runs/log-metric", {**point, **on})
+        made.append(model)
+
+    def found(**asked: Any) -> list[str]:
+        body = {"experiment_ids": ["0"], "filter": "metrics.f1 >= 0", **asked}
+        models = door("POST", "/logged-models/search", body)["models"]
+        return [each["info"]["model_id"] for each in models]
+
+    by = {"field_name": "metrics.f1"}
+    assert found(order_by=[by]) == made  # ascending, as the protocol has it
+    assert found(order_by=[{**by, "ascending": False}]) == made[::-1]
+    assert found(order_by=[{**by, "dataset_name": "other"}]) == made[::-1]
+    assert found(datasets=[{"dataset_name": "iris", "dataset_digest": "d"}]) == made[:1]
+    assert found(datasets=[{"dataset_name": "iris"}]) == []
+
+
 def test_artifacts_go_up_and_down(door: Door) -> None:
     root = door.run()["artifact_uri"].removeprefix("mlflow-artifacts:/")
     content = bytes(range(256)) * 20_000  # more than one piece
@@ -196,6 +259,8 @@ def test_artifacts_go_up_and_down(door: Door) -> None:
         ".incoming/x",
         "a//b",
         "x" * 256,
+        "%2e",
+        "%2e/%2e",
     ],
 )
 def test_paths_that_climb_out(door: Door, path: str) -> None:
@@ -204,6 +269,45 @@ def test_paths_that_climb_out(door: Door, path: str) -> None:
         answer = door.ask(method, f"{FILES}/{path}", **options)
         assert answer.status_code in (400, 404), answer.text
     assert door.ask("GET", FILES, params={"path": "../artifacts"}).status_code == 400
+
+
+def test_dots_for_the_folder_itself_are_read_through(door: Door) -> None:
+    run = door.run()
+    root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    door.ask("PUT", f"{FILES}/{root}/q/g.txt", content=b"x")
+    for path in (".", "./", "././."):
+        listed = door.ask("GET", FILES, params={"path": f"{root}/{path}"}).json()["files"]
+        assert listed == [{"path": "q", "is_dir": True}]
+    for path in ("./q", "q/.", "./q/"):
+        listed = door.ask("GET", FILES, params={"path": f"{root}/{path}"}).json()["files"]
+        assert [each["path"] for each in listed] == ["g.txt"]
+    assert door.ask("GET", f"{FILES}/{root}/%2e/q/g.txt").content == b"x"
+    asked = {"run_id": run["run_id"], "path": "./q"}
+    assert door("GET", "/artifacts/list", asked)["files"][0]["path"] == "./q/g.txt"
+    assert door("GET", "/artifacts/list", {**asked, "path": "."})["files"][0]["path"] == "./q"
+    other = {"path": "./workspaces/other"}  # what stands before it opens no other's folder
+    assert door.ask("GET", FILES, params=other).status_code == 400
+    top = door.ask("GET", FILES, params={"path": "."}).json()
+    assert top == door.ask("GET", FILES).json()
+    for path in ("./..", "./../.."):
+        answer = door.ask("GET", FILES, params={"path": f"{root}/{path}"})
+        assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+def test_a_defect_is_told_in_the_protocols_form(door: Door, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("nobody foresaw it")
+
+    for verb in ("list", "draft", "folder"):
+        monkeypatch.setattr(door.platform.artifact_files, verb, broken)
+    create = FILES.replace("/artifacts", "/mpu/create/0")
+    for method, path, options in (
+        ("GET", FILES, {}),
+        ("PUT", f"{FILES}/0/x", {"content": b"x"}),
+        ("POST", create, {"json": {"path": "x", "num_parts": 1}}),
+    ):
+        answer = door.ask(method, path, **options)
+        assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
 
 
 def test_a_link_out_of_the_store_is_not_followed(door: Door, tmp_path: Path) -> None:
@@ -278,8 +382,8 @@ def test_aliases_tags_stages_and_search(door: Door) -> None:
     models = door("GET", "/registered-models/search", {"filter": "name LIKE 'it%'"})
     assert [each["name"] for each in models["registered_models"]] == [name]
     # MLflow's own client never searches without saying that it wants no prompts.
-    prompt = {"name": "said", "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}
-    door("POST", "/registered-models/create", prompt)
+    door("POST", "/registered-models/create", {"name": "said"})
+    door("POST", "/registered-models/set-tag", {"name": "said", **PROMPT})
     for text, expected in (("!= 'true'", [name]), ("= 'false'", [name]), ("= 'true'", ["said"])):
         query = {"filter": f"name != 'A model' and tag.`mlflow.prompt.is_prompt` {text}"}
         models = door("GET", "/registered-models/search", query)
@@ -290,13 +394,38 @@ def test_aliases_tags_stages_and_search(door: Door) -> None:
     assert renamed["tags"] == [{"key": "a", "value": "1"}]
     door("DELETE", "/model-versions/delete", {"name": "wine 2", "version": "2"})
     assert door.refused("GET", "/registered-models/alias", {"name": "wine 2", "alias": "best"}) == (
-        404,
-        "RESOURCE_DOES_NOT_EXIST",
+        400,
+        "INVALID_PARAMETER_VALUE",
     )
     fourth = door("POST", "/model-versions/create", {"name": "wine 2", "source": source})
     assert fourth["model_version"]["version"] == "4"  # numbers are never given again
     door("DELETE", "/registered-models/delete", {"name": "wine 2"})
     assert door.refused("GET", "/registered-models/get", {"name": "wine 2"})[0] == 404
+
+
+def test_an_alias_that_is_not_there(door: Door) -> None:
+    _, source = _logged(door)
+    door("POST", "/registered-models/create", {"name": "aliased"})
+    door("POST", "/model-versions/create", {"name": "aliased", "source": source})
+    for i in range(12):
+        alias = {"name": "aliased", "alias": f"{i:02}{'a' * 200}", "version": "1"}
+        door("POST", "/registered-models/alias", alias)
+    query = {"name": "aliased", "alias": "nope"}
+    answer = door.ask("GET", f"{API}/registered-models/alias", params=query)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    message = answer.json()["message"]
+    assert message.startswith("Registered model alias nope not found.")
+    assert "and 2 more" in message
+    assert len(message) < 600
+    assert door.refused("GET", "/registered-models/alias", {**query, "name": "no"})[0] == 404
+
+
+def test_what_is_no_stage(door: Door) -> None:
+    door("POST", "/registered-models/create", {"name": "staged"})
+    path = "/registered-models/get-latest-versions"
+    assert door("POST", path, {"name": "staged", "stages": ["none", "Archived"]})
+    refused = door.refused("POST", path, {"name": "staged", "stages": ["foo"]})
+    assert refused == (400, "INVALID_PARAMETER_VALUE")
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,17 @@ def test_the_artifact_of_an_upload_cannot_be_swapped(door: Door) -> None:
     made = begin(door, root)
     sent = send(door, made["credentials"][0], b"one")
     assert end(door, other, made["upload_id"], [sent]).status_code == 400
-    climbing = {"path": "..", "num_parts": 1}
-    upload = door.ask("POST", f"{MPU}/create/{root}", json=climbing).json()
-    part = send(door, upload["credentials"][0], b"x")
-    body = {"path": "..", "upload_id": upload["upload_id"], "parts": [part]}
-    assert door.ask("POST", f"{MPU}/complete/{root}", json=body).status_code == 400
+
+
+def test_an_upload_to_where_nothing_can_be_is_not_begun(door: Door) -> None:
+    root = root_of(door)
+    begin(door, root)
+    before = sorted((door.home / "parts").iterdir())
+    for folder, name in ((root, ".."), (root, "."), (root, "a\0b"), ("%2e%2e", "x"), ("a//b", "x")):
+        body = {"path": name, "num_parts": 1}
+        answer = door.ask("POST", f"{MPU}/create/{folder}", json=body)
+        assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert sorted((door.home / "parts").iterdir()) == before
 
 
 def test_what_nobody_completes_goes_after_a_day(tmp_path: Path) -> None:

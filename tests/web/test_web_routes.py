@@ -156,6 +156,15 @@ def test_models(call):
     assert call("GET", "/api/v1/models/wine-quality/versions/9").status_code == 404
 
 
+def test_aliases_are_given_and_taken(call, platform):
+    path = "/api/v1/models/wine-quality/aliases"
+    assert call("PUT", f"{path}/best", json={"version": 1}).json() == {"best": 1}
+    assert call("PUT", f"{path}/new", json={"version": "2"}).json() == {"best": 1, "new": 2}
+    assert call("DELETE", f"{path}/best").json() == {"new": 2}
+    assert call("PUT", f"{path}/best", json={"version": None}).status_code == 400
+    assert call("PUT", f"{path}/best", json={"version": 9}).status_code == 404
+
+
 def test_model_versions_are_moved_described_and_deleted(call, platform):
     base = "/api/v1/models/wine-quality/versions"
     refused = call("DELETE", f"{base}/1")
@@ -261,6 +270,18 @@ def test_deployments_are_steered_by_who_asked(call, platform):
         assert platform.deployments.asked[-1][2]["by"] == "operator"
         assert call("POST", f"{base}/{verb}", json={}, role="developer").status_code == 403
     assert call("PATCH", f"{base}/replicas", json={"min": 1}).json()["limits"]["min"] == 1
+    free = {"memory_bytes": None, "cpu": None, "min": None}
+    assert call("PATCH", f"{base}/replicas", json=free).status_code == 200
+    changes = {"memory_bytes": None, "cpu": None}  # the others can't be none
+    assert platform.deployments.asked[-1] == (
+        *("scale", "wine-quality"),
+        {"changes": changes, "by": "admin"},
+    )
+    for given in ({"log": "off", "keep": 3}, {"log": {"sample": 0.1}}, {"log": {}}):
+        assert call("PATCH", f"{base}/settings", json=given, role="operator").status_code == 200
+        told = {"changes": given, "by": "operator"}
+        assert platform.deployments.asked[-1] == ("set", "wine-quality", told)
+    assert call("PATCH", f"{base}/settings", json={}, role="developer").status_code == 403
     for verb, status in (("unload", "unloaded"), ("load", "starting")):
         assert call("POST", f"{base}/{verb}", role="operator").json()["status"] == status
         assert platform.deployments.asked[-1][2] == {"loaded": verb == "load", "by": "operator"}
@@ -282,6 +303,9 @@ def test_deployments_are_steered_by_who_asked(call, platform):
         {"model": "m", "rollout": {"canary": [100]}},
         {"model": "m", "rollout": {"shadow": 101}},
         {"model": "m", "replicas": {"max": 0}},
+        {"model": "m", "settings": {"log": "on"}},
+        {"model": "m", "settings": {"log": {"sample": 0}}},
+        {"model": "m", "settings": {"keep": 21}},
         {"model": "m", "zebra": 1},
     ],
 )

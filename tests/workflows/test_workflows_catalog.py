@@ -68,7 +68,7 @@ def test_a_step_that_went_away_hides_no_list(world):
     world.uses["runnable/x"] = ("o",)
     world.workflows.create("name: u\nsteps: [{name: a, uses: runnable/x}]\n")
     del world.uses["runnable/x"]
-    assert "runnable/x" in world.workflows.view("u")["problem"]
+    assert "There is no runnable 'x'." in world.workflows.view("u")["problem"]
     assert world.workflows.view("u")["version"] == 1
     with pytest.raises(InvalidInput):
         world.workflows.run(Wish("u"))

@@ -179,6 +179,54 @@ def test_settings_that_a_service_does_not_have():
         compiled(FUSEML)
 
 
+BOUND = ExtensionBinding("minio", "s3", cfg={"KEY": "secret://minio/s3/main/KEY", "REGION": "eu"})
+TAKES_ONE = """
+name: w
+inputs: [{name: code, type: codeset}]
+steps:
+  - name: a
+    extensions: [{name: s, product: minio}]
+    %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "fix"),
+    [
+        ("run: 'curl {{ extensions.s.cfg.KEY }}'", "a.run", 'The command has it as "$KEY" already'),
+        ("when: extensions.s.cfg.KEY", "a.when", "inputs and its env"),
+        ("foreach: '{{ extensions.s.cfg.KEY }}'", "a.foreach", "inputs and its env"),
+        ("image: 'lab/{{ extensions.s.cfg.KEY }}'", "a.image", "inputs and its env"),
+    ],
+)
+def test_a_secret_isnt_filled_in_where_others_see_it(line, where, fix):
+    text = TAKES_ONE % (line if line.startswith("run") else f"run: x\n    {line}")
+    with pytest.raises(InvalidInput, match="which is a secret") as caught:
+        compiled(text, bindings={"a": {"s": BOUND}})
+    assert caught.value.error_code == "workflow.secret"
+    assert f"steps.{where} refers to extensions.s.cfg.KEY" in caught.value.what
+    assert fix in caught.value.fix
+
+
+def test_a_secret_whose_name_no_shell_can_write():
+    binding = replace(BOUND, cfg={"MY-KEY": "a secret://minio/s3/main/MY-KEY"})
+    with pytest.raises(InvalidInput) as caught:
+        compiled(
+            TAKES_ONE % "run: 'x {{ extensions.s.cfg.MY-KEY }}'", bindings={"a": {"s": binding}}
+        )
+    assert "as NAME: {{ extensions.s.cfg.MY-KEY }}" in caught.value.fix
+
+
+def test_a_secret_may_stand_in_inputs_and_env_and_what_is_none_anywhere():
+    line = (
+        "run: 'x {{ extensions.s.cfg.REGION }}'\n"
+        "    inputs: {dsn: 'x:{{ extensions.s.cfg.KEY }}'}\n"
+        "    env: {KEY: '{{ extensions.s.cfg.KEY }}'}"
+    )
+    (step,) = compiled(TAKES_ONE % line, bindings={"a": {"s": BOUND}}).steps
+    assert step.env == {"KEY": "{{ extensions.s.cfg.KEY }}"}
+
+
 def test_an_output_of_the_same_name_is_the_last_steps():
     text = (
         "name: w\noutputs: [{name: url}, {name: both, value: '{{ steps.a.outputs.url }}!'}]\n"

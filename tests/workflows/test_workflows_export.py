@@ -5,7 +5,7 @@ import ast
 import pytest
 import yaml
 
-from volant.workflows.export import TARGETS, export
+from volant.workflows.export import TARGETS, caller, export
 from volant.workflows.export.outline import fitting, outline_of
 from volant.workflows.export.program import program_of
 from volant.workflows.manifest import parse_manifest
@@ -100,6 +100,13 @@ def test_the_program_needs_nothing_and_holds_nothing_that_others_read(outline):
     exec(text, space)
     assert (space["WORKFLOW"], space["VERSION"], space["CODESET"]) == ("Sums_up", 3, "code")
     assert space["PARAMETERS"] == {e.name: e.variable for e in outline.parameters}
+
+
+def test_a_codeset_with_nothing_after_its_sign_is_refused(monkeypatch):
+    monkeypatch.setattr(caller, "CODESET", "code")
+    monkeypatch.setattr(caller.signal, "signal", lambda *_: None)
+    with pytest.raises(ValueError, match="Nothing stands after the @ of p/c@"):
+        caller.run_step("a", "k", {"code": "p/c@"})
 
 
 @pytest.mark.parametrize("to", TARGETS)

@@ -180,7 +180,8 @@ def test_one_expression_keeps_any_value_as_it_is(inputs, data):
     assert render(f"{{{{ inputs.{name} }}}}", Scope(inputs, {}), "x") == inputs[name]
 
 
-@given(texts, texts, json_values)
+# `{{{` begins an expression that begins with a brace.
+@given(texts.filter(lambda text: not text.endswith("{")), texts, json_values)
 def test_text_around_an_expression_stays(before, after, value):
     rendered = render(before + "{{inputs.v}}" + after, Scope({"v": value}, {}), "x")
     if before or after:

@@ -249,7 +249,45 @@ def test_every_problem_is_told_at_once():
 
 def test_too_many_steps():
     text = steps("".join(f"  - {{name: s{i}, run: b}}\n" for i in range(501)))
-    assert "at most 500" in problems(text)[0][1]
+    assert ["at most 500" in told for _, told in problems(text)] == [True]
+
+
+def test_every_wrong_reference_of_a_text_is_told_once():
+    run = "echo {{ foo.x }} {{ inputs.a }}\n      echo {{ bar.y }} {{ 1 + }} {{ foo.x }}"
+    found = problems(steps(f"  - name: a\n    run: |\n      {run}\n"))
+    assert [(line, told.partition(";")[0][:32]) for line, told in found] == [
+        (4, "steps[0].run: expected '}}', fou"),
+        (5, "steps[0].run: 'foo.x' refers to "),
+        (5, "The workflow has no input 'a'. T"),
+        (6, "steps[0].run: 'bar.y' refers to "),
+    ]
+
+
+def test_every_wrong_reference_of_a_written_list_is_told():
+    found = problems(steps("  - {name: a, run: b, foreach: ['{{ x.y }}', '{{ inputs.z }}']}\n"))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("uses", ["runnable/double", "runnable/doubel"])
+def test_a_runnable_that_is_gone_is_all_that_is_wrong(uses):
+    text = (
+        f"name: w\noutputs: [{{name: twice}}]\nsteps:\n  - {{name: a, uses: {uses}}}\n"
+        "  - {name: b, run: 'echo {{ steps.a.outputs.twice }}', needs: [a]}\n"
+        f"  - {{name: c, uses: {uses}, outputs: [o]}}\n"
+        "  - {name: d, run: 'echo {{ steps.c.outputs.other }}'}\n"
+    )
+    found = problems(text)
+    assert [line for line, _ in found] == [4, 6]
+    assert f"There is no runnable {uses.partition('/')[2]!r}. `volant runnable list`" in found[0][1]
+
+
+def test_a_misspelt_runnable():
+    with pytest.raises(InvalidInput, match="There is no runnable 'doubel'") as caught:
+        parse_manifest("name: w\nsteps: [{name: a, uses: runnable/doubel}]", uses=DOUBLE)
+    assert "Did you mean runnable/double?" in caught.value.fix
+
+
+DOUBLE = {"runnable/double": ("twice",)}
 
 
 def test_the_longest_allowed_is_read_within_reason():

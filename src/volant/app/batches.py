@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from volant.domain.dataset import Push
+from volant.domain.dataset import Push, PushStatus
 from volant.domain.model import ModelVersion
 from volant.domain.run import TERMINAL, Run, RunState, RunStatus
 from volant.domain.workflow import StepSpec, WorkflowSpec
@@ -20,6 +21,7 @@ from volant.store import Store
 from volant.workflows.desk import RunDesk
 
 DATASET = "dataset:"
+REJECTED = ".rejected"  # what the file of the rows that can't be used is called, behind the output
 _MOST_TIMES = 1000  # one request may have been done and its output deleted this often
 _INPUTS = (
     "input",
@@ -40,9 +42,17 @@ Deliver = Callable[[str, Path, str], Push]
 
 
 class Batches:
-    """`start` makes runs of one step, `batch`, whose inputs `resolve` completes."""
+    """`start` makes runs of one step, `batch`, whose inputs `resolve` completes.
 
-    def __init__(self, store: Store, models: ModelDesk, runs: RunDesk, clock: Clock) -> None:
+    Args:
+    lanes: How many of those that fill datasets may be under way at once, at most. Each waits
+        for the run of its push, which must find a place: fewer than the engine's.
+    """
+
+    def __init__(
+        self, store: Store, models: ModelDesk, runs: RunDesk, clock: Clock, lanes: int = 1
+    ) -> None:
+        self._lanes = lanes
         self._store = store
         self._models = models
         self._runs = runs
@@ -73,7 +83,7 @@ class Batches:
                 return {"state": "resumed", "run": run}
             if state.status is not RunStatus.SUCCEEDED:
                 return {"state": "running", "run": run}
-            if is_there(str(told["output"])) and not told["overwrite"]:
+            if self._is_there(str(told["output"]), state) and not told["overwrite"]:
                 return {"state": "done", "run": run}
         raise Conflict("This batch was done too often.", "Give it another output.")
 
@@ -88,6 +98,19 @@ class Batches:
             if mine and meant and state.status not in TERMINAL:
                 return f"The run {run.id}"
         return None
+
+    def _is_there(self, output: str, state: RunState) -> bool:
+        """Whether what a run that succeeded has written is still there: the file, or for a
+        dataset the push that it took; none, where no row was predicted."""
+        if not output.startswith(DATASET):
+            return Path(output).exists()
+        push = next((s.outputs["push"] for s in state.steps if "push" in s.outputs), None)
+        if push is None:
+            return True
+        try:
+            return self._store.pushes.get(push).status is PushStatus.COMMITTED
+        except NotFound:
+            return False
 
     def _known(self, run_id: str) -> tuple[Run, RunState] | None:
         try:
@@ -106,9 +129,15 @@ class Batches:
                 workflow=WorkflowSpec(name=f"batch-{name}", steps=(step,), inputs=dict(told)),
                 created_at=self._clock.now(),
                 trigger=f"by {by}",
-                queue_key=f"batch/{told['output']}",
+                queue_key=self._queue(str(told["output"])),
             )
         )
+
+    def _queue(self, output: str) -> str:
+        """One output is written by one run at a time."""
+        if not output.startswith(DATASET):
+            return f"batch/{output}"
+        return f"batch/{DATASET}{zlib.crc32(output.encode()) % self._lanes}"
 
 
 def version_of(store: Store, models: ModelDesk, name: str, version: str | None) -> ModelVersion:
@@ -159,11 +188,6 @@ def with_table_version(store: Store, inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, "table_version": store.versions.get(name, number).table_version}
 
 
-def is_there(output: str) -> bool:
-    """Whether an output file exists; a dataset's rows always do, once they were pushed."""
-    return output.startswith(DATASET) or Path(output).exists()
-
-
 def _mark(told: Mapping[str, Any]) -> list[Any]:
     """A changed input is another batch."""
     if str(told["input"]).startswith(DATASET):
@@ -196,9 +220,12 @@ def _check_output(told: Mapping[str, Any]) -> None:
         return
     if not Path(output).parent.is_dir():
         raise InvalidInput(f"There is no folder {Path(output).parent}.", "Make it first.")
-    if Path(output).exists() and not told["overwrite"]:
-        raise Conflict(
-            f"{output} is there already.",
-            "Give another output, or --overwrite.",
-            code="batch_output_exists",
-        )
+    if told["overwrite"]:
+        return
+    for path in (output, output + REJECTED):
+        if Path(path).exists():
+            raise Conflict(
+                f"{path} is there already.",
+                "Give another output, or --overwrite.",
+                code="batch_output_exists",
+            )

@@ -27,6 +27,7 @@ from volant.app.step_place import (
     as_declared,
     asks_for_own,
     collected,
+    input_files,
     lay_out,
     with_environment,
 )
@@ -36,7 +37,7 @@ from volant.app.trainer import Trainer
 from volant.domain.job import Job
 from volant.domain.masking import maskable
 from volant.domain.principal import Role
-from volant.domain.run import TERMINAL, Run, RunStatus, StepRequest
+from volant.domain.run import INPUT_FILES, TERMINAL, Run, RunStatus, StepRequest
 from volant.durable import write_whole
 from volant.errors import Conflict, InvalidInput, NotFound, StepFailed
 from volant.workflows.images import ENVIRONMENT
@@ -87,7 +88,7 @@ class ManifestSteps:
         """Do the step's work. Raises what it failed of."""
         if request.step.uses == "pass":
             return self._declared(request, dict(request.inputs))
-        with self._lent(request) as own:
+        with input_files(request), self._lent(request) as own:
             return self._done(request, self._place(request, own))
 
     def holds(self, request: StepRequest, outputs: Outputs) -> bool:
@@ -219,7 +220,8 @@ class ManifestSteps:
             module = place.cwd / (function.partition(":")[0].replace(".", "/") + ".py")
             heavy = module.is_file() and _HEAVY.search(module.read_bytes()[: 1 << 20])
             return None, "volant.actions:call", "train" if heavy else "command", told
-        file = request.workdir / f"call.{request.attempt}.json"
+        file = request.workdir / INPUT_FILES / "call.json"
+        file.parent.mkdir(mode=0o700, exist_ok=True)
         file.write_text(json.dumps(told))
         env[callee.INPUTS] = str(file)
         python = shlex.quote(str(environment / "bin" / "python"))

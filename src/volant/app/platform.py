@@ -26,7 +26,7 @@ from volant.app.predictions import PredictionLogs
 from volant.app.registry import Registry
 from volant.app.sources import Sources
 from volant.app.steps import Executor, Rooms
-from volant.app.survival import clear_checkpoints
+from volant.app.survival import clear_folders
 from volant.app.tracked_files import forgetting
 from volant.app.turns import Turns
 from volant.app.workbench import Workbench
@@ -236,7 +236,9 @@ class Platform:
         )
         self._turns.bind(self.runs.start)
         self.workbench.bind(self.runs)
-        self.batches = Batches(self._store, self.models, self.runs, self._clock)
+        self.batches = Batches(
+            self._store, self.models, self.runs, self._clock, self.settings.workers
+        )
         self.registry = Registry(
             self._store,
             self.models,
@@ -402,8 +404,7 @@ class Platform:
 
     def _run_ended(self, run_id: str, status: RunStatus, error: Mapping[str, Any] | None) -> None:
         self._turns.ended(run_id, status, error)
-        if status is RunStatus.SUCCEEDED:
-            clear_checkpoints(self._store.runs, self._keeper.checkpoints, self._home, run_id)
+        clear_folders(self._store.runs, self._keeper.checkpoints, self._home, run_id, status)
 
     def _on_event(self, event: Event) -> None:
         self._tallies.count(event)

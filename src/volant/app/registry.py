@@ -10,7 +10,7 @@ from volant.domain.dataset import DatasetVersion
 from volant.domain.decision import Decision
 from volant.domain.model import ModelVersion
 from volant.domain.statistics import TrainingStatistics
-from volant.errors import Conflict, NotFound
+from volant.errors import Conflict, InvalidInput, NotFound
 from volant.formats.pickles import pickles_in
 from volant.registry.card import Facts, card, title
 from volant.registry.desk import ModelDesk
@@ -24,6 +24,7 @@ from volant.registry.registration import Registration, RegistrationDesk, Run, Up
 from volant.registry.retention import Kept, RetentionDesk
 from volant.registry.statistics import read_statistics
 from volant.store import Store
+from volant.store.registered_models import PLATFORMS_OWN
 
 _GENERATIONS = 20
 
@@ -85,6 +86,36 @@ class Registry:
             else:
                 self._registered.set_version_tag(name, number, key, value)
         return self._registered.version(name, number).tags
+
+    def alias(self, name: str, alias: str, version: int | str | None) -> Mapping[str, int]:
+        """Point an alias at a version, or remove it when that is None; returns all that the
+        model has then.
+
+        Raises `NotFound`; `InvalidInput` for an alias that stands for a version by itself;
+        `Conflict` for the platform's own, which follow what happens.
+        """
+        if alias in PLATFORMS_OWN:
+            raise Conflict(
+                f"The alias {alias!r} follows what happens and isn't moved by hand.",
+                "Deploy a version or roll back to move it; any other alias is yours.",
+                code="model.alias_follows",
+            )
+        if alias.isdecimal():
+            raise InvalidInput(
+                f"{alias!r} can't be an alias: it is a version's number.", "Choose a word."
+            )
+        if version is not None:
+            self._registered.set_alias(name, alias, self._models.get(name, version).version)
+            return self._registered.get(name).aliases
+        known = self._registered.get(name).aliases
+        if alias not in known:
+            raise NotFound(
+                f"The model {name} has no alias {alias[:250]!r}.",
+                f"There are: {', '.join(known) or 'none'}.",
+                code="model.no_alias",
+            )
+        self._registered.delete_alias(name, alias)
+        return self._registered.get(name).aliases
 
     def check(self, name: str, version: int | str | None) -> list[dict[str, Any]]:
         """The files of one version, or of all of a model: {version, file, state}."""

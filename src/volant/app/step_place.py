@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, cast
 
 from volant.adapters.local.environment import input_text
 from volant.domain.masking import masked, masked_value
-from volant.domain.run import StepRequest
+from volant.domain.run import INPUT_FILES, StepRequest
 from volant.errors import InvalidInput, StepFailed
 from volant.faults import crash_point
 
@@ -121,6 +122,26 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def input_files(request: StepRequest) -> Generator[None]:
+    """Until the step's work ends, files of its inputs may lie in their folder, which who
+    writes there makes."""
+    folder = request.workdir / INPUT_FILES
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_inputs(run: Path) -> None:
+    """Remove the files of inputs that a run left in its folder: of a step that was at work
+    when the server was killed, and that nobody did again."""
+    for pattern in (f"*/{INPUT_FILES}", f"*/*/{INPUT_FILES}"):  # an element is `step/index`
+        for folder in run.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def asks_for_own(request: StepRequest) -> bool:
     """Whether the step shall reach this server: a built-in service is bound to it."""
     bound = [text for each in request.step.extensions.values() for text in each.cfg.values()]
@@ -210,7 +231,9 @@ def collected(request: StepRequest, place: Place, told: Mapping[str, Any]) -> di
     Raises `StepFailed` for a declared output that nobody wrote, or one too long.
     """
     outputs = dict(told)
-    for entry in sorted(place.results.iterdir()):
+    # A step may have removed the folder, or left something else in its place.
+    left = sorted(place.results.iterdir()) if place.results.is_dir() else ()
+    for entry in left:
         if entry.is_file() and not entry.is_symlink():
             outputs[entry.name] = text = _read(request, entry)
             if (shown := masked(text, place.mask)) != text:

@@ -17,10 +17,11 @@ from typing import Any
 from volant.adapters.local.environments import python_of
 from volant.app.batch_files import with_whole_paths
 from volant.app.batches import CHUNK_ROWS, as_typed, check_paths, version_of, with_table_version
+from volant.app.deliveries import Deliveries
 from volant.app.gitops import APPLY, TESTS
 from volant.app.jobs import job_of
 from volant.app.manifest_steps import ManifestSteps
-from volant.app.step_rooms import Outputs, Rooms, outputs_of, run_kept
+from volant.app.step_rooms import Outputs, Rooms, outputs_of, run_kept, step_log
 from volant.app.survival import SURVIVED, resumed_decision
 from volant.app.tuning import Searches, tune_decision
 from volant.data.commit import commit_push, verdict_of
@@ -77,7 +78,7 @@ class Executor:
             "train": steps.track,
             "evaluate": steps.decide,
             "register": steps.register,
-            "batch": steps.deliver,
+            "batch": Deliveries(rooms).deliver,
             APPLY: rooms.workbench.gitops.apply,
         }
 
@@ -190,6 +191,7 @@ class Steps:
 
     def tune(self, request: StepRequest) -> Outputs:
         """The best parameters of a search."""
+        self._revive(request)
         inputs = self._rooms.store.runs.get(request.run_id).workflow.inputs
         tags = {
             "volant.loop": str(request.loop),
@@ -223,6 +225,7 @@ class Steps:
             call=request.inputs.get("call"),
         )
         search = request.inputs.get("search")
+        self._revive(request)
         ended = self._rooms.clock.now()
         tracked = self._rooms.tracking.record(
             facts,
@@ -235,6 +238,13 @@ class Steps:
             ended_at=ended,
         )
         return {**outputs, "tracking_run": tracked.id}
+
+    def _revive(self, request: StepRequest) -> None:
+        """What a run records is found again, whatever an MLflow client deleted meanwhile."""
+        told = self._rooms.tracking.revive(str(request.loop))
+        if told is not None:
+            with step_log(self._rooms, request) as note:
+                note(told)
 
     # the gate
 
@@ -374,11 +384,3 @@ class Steps:
         if own.get("kind") == "own":
             python = str(python_of(rooms.home.environments, str(own["key"])))
         return self._job(request, model_dir=str(folder), files=dict(model.files), python=python)
-
-    def deliver(self, request: StepRequest, outputs: Outputs) -> Outputs:
-        """Push the predictions, if a dataset is to have them."""
-        if outputs["dataset"] is None:
-            return outputs
-        key = f"{request.run_id}:{request.step.name}"
-        push = self._rooms.deliver(outputs["dataset"], Path(outputs["file"]), key)
-        return {**outputs, "push": push.id}

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from volant.app.home import Home
+from volant.app.step_place import forget_inputs
 from volant.domain.decision import Decision, DecisionKind, Outcome
-from volant.domain.run import StepRequest
+from volant.domain.run import RunStatus, StepRequest
 from volant.ports.records import RunRecords
 from volant.training.checkpoints import Checkpoints
 
@@ -42,6 +43,15 @@ def sentence(step: str, survived: Mapping[str, Any]) -> str:
         price = survived["price_per_hour"]
         spared += f", worth {survived['spared_cost']:.4f} at {price:g} an hour"
     return f"{what}; {spared}."
+
+
+def clear_folders(
+    runs: RunRecords, checkpoints: Checkpoints, home: Home, run_id: str, status: RunStatus
+) -> None:
+    """Remove what mustn't outlive a run, and what one that ended well needs no more."""
+    forget_inputs(home.runs / run_id)
+    if status is RunStatus.SUCCEEDED:
+        clear_checkpoints(runs, checkpoints, home, run_id)
 
 
 def clear_checkpoints(runs: RunRecords, checkpoints: Checkpoints, home: Home, run_id: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +34,8 @@ def thawed(rooms: Rooms, request: StepRequest, model: tuple[Path, str], tell: Te
     is its folder and its environment.
 
     The copy is served by this installation if it has the model's libraries, and is then
-    converted to ONNX where that is proven the same.
+    converted to ONNX where that is proven the same. pandas is one of these only for a model
+    that has to be asked with a DataFrame.
     """
     source, env = model
     python = rooms.home.environments / env.removeprefix(ENVIRONMENT) / "bin" / "python"
@@ -43,10 +46,10 @@ def thawed(rooms: Rooms, request: StepRequest, model: tuple[Path, str], tell: Te
     here = env.startswith(ENVIRONMENT) and (python.parent.parent / READY).is_file()
     if not here or not name.endswith(_SKOPS) or Path(name).name != name or not file.is_file():
         return source
-    copy = request.workdir / "thawed"
+    copy, notes = request.workdir / "thawed", request.workdir / "thawed.json"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(source, copy, symlinks=True)
-    words = [str(python), str(thaw.__file__), str(file), str(copy / _PICKLE)]
+    words = [str(python), str(thaw.__file__), str(file), str(copy / _PICKLE), str(notes)]
     tell(f"{name} is written as a pickle, in the environment that made it")
     job = job_of(request, {}, command=f"exec {shlex.join(words)}", profile="command")
     outputs_of(request, rooms.compute.run(job))
@@ -54,7 +57,8 @@ def thawed(rooms: Rooms, request: StepRequest, model: tuple[Path, str], tell: Te
     flavor |= {"pickled_model": _PICKLE, "serialization_format": "pickle"}
     about["flavors"].get("python_function", {})["model_path"] = _PICKLE
     (copy / "MLmodel").write_text(yaml.safe_dump(about))
-    _trim(copy / "requirements.txt")
+    frame = bool(json.loads(notes.read_text())["frame"]) and find_spec("pandas") is None
+    _trim(copy / "requirements.txt", ["pandas"] if frame else [])
     return copy
 
 
@@ -67,8 +71,15 @@ def _about(source: Path) -> dict[str, Any]:
         return {}
 
 
-def _trim(requirements: Path) -> None:
+def _trim(requirements: Path, wanted: list[str]) -> None:
+    """Less what the pickle doesn't need, and with the line of what is `wanted` anyway."""
     if requirements.is_file() and not requirements.is_symlink():
         lines = requirements.read_text().splitlines()
         kept = [line for line in lines if not _DROPPED.fullmatch(line.strip())]
-        requirements.write_text("\n".join([*kept, ""]))
+        asked = [_line_of(name, lines) for name in wanted]
+        requirements.write_text("\n".join([*kept, *asked, ""]))
+
+
+def _line_of(name: str, lines: list[str]) -> str:
+    found = (line for line in lines if re.fullmatch(rf"(?i){name}(?:\W.*)?", line.strip()))
+    return next(found, name)

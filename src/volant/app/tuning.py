@@ -31,11 +31,21 @@ from volant.ports.compute import Compute
 from volant.tracking.searches import SearchDesk, SearchFacts, TrialFacts
 from volant.training.objective import Objective, objective_of
 from volant.training.search_space import grid_size
-from volant.training.trial_records import FAILED, RUNNING, STATES, Records, Trial, best_of
+from volant.training.trial_records import (
+    COMPLETE,
+    FAILED,
+    PRUNED,
+    RUNNING,
+    STATES,
+    Records,
+    Trial,
+    best_of,
+)
 
 _LOOK_S = 0.5  # how old what is tracked may be
 _MOST_TIMES = 3  # a trial whose process was lost so often has failed
 _FRUITLESS = 3  # so many failures without a success: the function is broken
+_FRUIT = frozenset({COMPLETE, PRUNED})
 
 Outputs = Mapping[str, Any]
 
@@ -86,7 +96,9 @@ class Search:
         self._records = Records(request.workdir / "trials")
         self._mirror = Mirror(desk, request, self._spec, self._objective, tags)
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)  # a trial did
         self._idle = threading.Event()
+        self._busy = 0  # workers that have a trial
         self._working = 0
         self._error: VolantError | None = None
         self._left: list[int] = []
@@ -149,19 +161,32 @@ class Search:
                 log.exception("trial %s", number)
                 what = f"Trial {number} met {type(error).__name__}: {error}"
                 self._error = self._error or StepFailed(what, "See the server's log.")
+            finally:
+                with self._ended:
+                    self._busy -= 1
+                    self._ended.notify_all()
 
     def _next(self) -> int | None:
-        with self._lock:
-            if self.cancelled or self._error is not None or not self._left:
-                return None
-            if self._time_left() <= 0:
-                return None
-            trials = self._records.all()
-            failed = [trial for trial in trials if trial.state == FAILED]
-            if len(failed) >= _FRUITLESS and {t.state for t in trials} <= {FAILED, RUNNING}:
-                self._error = _fruitless(failed)
-                return None
-            return self._left.pop(0)
+        """The number of the next trial; None: no more. Where nothing but failures is known,
+        trials that were begun already decide first whether the function is broken."""
+        with self._ended:
+            while not self._over():
+                trials = self._records.all()
+                begun = {trial.number for trial in trials if trial.state == RUNNING}
+                if not _doubtful(trials) or self._left[0] in begun:
+                    self._busy += 1
+                    return self._left.pop(0)
+                if not self._busy:
+                    self._error = _fruitless(trials)
+                    return None
+                self._ended.wait()
+            return None
+
+    def _over(self) -> bool:
+        """No trial is to begin any more."""
+        if self.cancelled or self._error is not None or not self._left:
+            return True
+        return self._time_left() <= 0
 
     def _time_left(self) -> float:
         return 1e9 if self._deadline is None else self._deadline - time.monotonic()
@@ -177,13 +202,17 @@ class Search:
             shutil.rmtree(job.workdir / "checkpoint", ignore_errors=True)  # nothing goes on there
             return
         error = error_of(result, f"Trial {number}", "See the step's log.")
-        if result.status in (JobStatus.LOST, JobStatus.CANCELLED) or isinstance(
-            error, InvalidInput
-        ):
+        if result.status in (JobStatus.LOST, JobStatus.CANCELLED) or self._senseless(error):
             raise error
         if self._records.get(number).ended is None:
             what = error.what if self._time_left() > 0 else "The search's time was up."
             self._records.end(number, FAILED, error=what)
+
+    def _senseless(self, error: VolantError) -> bool:
+        """Whether no trial can do better: what none has got past yet. Once one has, it is
+        this one's parameters, and the trial has failed as by any other error."""
+        known = {trial.state for trial in self._records.all()}
+        return isinstance(error, InvalidInput) and not known & _FRUIT
 
     def _job(self, number: int, attempt: int) -> Job:
         request = self._request
@@ -191,6 +220,7 @@ class Search:
         return Job(
             id=f"{request.run_id}:{request.step.name}:{number}:{attempt}",
             step=request.step.name,
+            part=f"Trial {number}",
             run_id=request.run_id,
             attempt=attempt,
             workdir=request.workdir / f"trial-{number:05d}",
@@ -382,6 +412,12 @@ def _sentence(progress: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _doubtful(trials: list[Trial]) -> bool:
+    """Whether some trials failed and none came to anything."""
+    failed = sum(trial.state == FAILED for trial in trials)
+    return failed >= _FRUITLESS and not any(trial.state in _FRUIT for trial in trials)
 
 
 def _fruitless(trials: list[Trial]) -> StepFailed:

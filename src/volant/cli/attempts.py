@@ -8,23 +8,31 @@ from typing import Any
 
 def lines(step: Mapping[str, Any]) -> Iterator[str]:
     """Lines for people; none for a step that took one attempt."""
-    details = (step["error"] or {}).get("details") or {}
-    told = step["outputs"].get("survived") or details.get("survived")
-    for name, lives in _named(step["name"], told, details.get("element")):
-        if not isinstance(lives, dict) or "attempts" not in lives:
-            continue
-        for number, attempt in enumerate(lives["attempts"], 1):
-            yield f"{name} attempt {number}: {_life(attempt)}"
+    for name, lives in _lives(step):
+        for place, attempt in enumerate(lives["attempts"], 1):
+            yield f"{name} attempt {place}: {_life(attempt)}"
         yield f"{name}: {_spared(lives)}"
 
 
-def _named(step: str, told: Any, element: int | None) -> Iterator[tuple[str, Any]]:
-    """What is told, by whom: of a step with `foreach` one of each element, or of the one
-    that failed."""
+def number(step: Mapping[str, Any]) -> int:
+    """Which attempt it is at, or ended in, as `lines` counts them: one that went down with
+    the control plane is an attempt too, which the engine doesn't count."""
+    ended = max((len(lives["attempts"]) for _, lives in _lives(step)), default=0)
+    return max(step["attempt"], ended + (step["status"] == "running") if ended else 0)
+
+
+def _lives(step: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What is told of attempts, by whom: of a step with `foreach` one of each element, or of
+    the one that failed."""
+    name, details = step["name"], (step["error"] or {}).get("details") or {}
+    told = step["outputs"].get("survived") or details.get("survived")
+    element = details.get("element")
+    named = [(name if element is None else f"{name}/{element}", told)]
     if isinstance(told, list):
-        yield from ((f"{step}/{index}", each) for index, each in enumerate(told))
-    else:
-        yield (step if element is None else f"{step}/{element}"), told
+        named = [(f"{name}/{place}", each) for place, each in enumerate(told)]
+    for who, lives in named:
+        if isinstance(lives, dict) and "attempts" in lives:
+            yield who, lives
 
 
 def _life(attempt: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ app = new_app()
 
 POLL_S = 0.3
 DATASET = "dataset:"
+_ANEW = ("invalid_input", "not_found", "conflict")  # kinds of errors of what was asked for
 
 
 class FileFormat(StrEnum):
@@ -131,10 +132,21 @@ def _tell(out: Output, view: dict[str, Any], state: str) -> None:
     step = steps_of(view)[0]
     if view["state"]["status"] != "succeeded":
         out.document(view, lambda: told_failure(view, out))
-        out.note("What was predicted is kept: the same command goes on from there.")
+        if _goes_on(view, step["error"]):
+            out.note("What was predicted is kept: the same command goes on from there.")
         raise typer.Exit(exits.FAILED)
     outputs = {"run": view["id"], "state": state, **step["outputs"]}
     out.document(outputs, lambda: _summary(out, outputs, done=state == "done"))
+
+
+def _goes_on(view: dict[str, Any], error: dict[str, Any] | None) -> bool:
+    """Whether the same command has use for what was predicted: where the input is at fault,
+    it is another input once it is mended."""
+    if view["state"]["status"] == "cancelled":
+        return True
+    told = error or {}
+    some = told.get("details", {}).get("predicted") != 0  # nobody tells where it was killed
+    return some and told.get("kind") not in _ANEW
 
 
 def _summary(out: Output, outputs: dict[str, Any], *, done: bool) -> None:
@@ -144,6 +156,15 @@ def _summary(out: Output, outputs: dict[str, Any], *, done: bool) -> None:
         f"{outputs['predicted']:,} of {outputs['rows']:,} rows predicted by"
         f" {outputs['model']} v{outputs['version']}: {outputs['output']}"
     )
+    for warning in outputs.get("warnings", ()):
+        out.line(warning, "yellow")
+    if outputs.get("rows_quarantined"):
+        name = outputs["dataset"]
+        out.line(
+            f"{outputs['rows_quarantined']:,} of them are in quarantine:"
+            f" volant data quarantine {name}",
+            "yellow",
+        )
     if outputs["rejected"]:
         out.line(
             f"{outputs['rejected']:,} rows can't be used: {outputs['rejected_path']}", "yellow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from volant.cli.lazy import new_app
 from volant.cli.options import Options, options_of
 from volant.cli.output import Output, output_of
 from volant.cli.text import ago, size
-from volant.errors import InvalidInput, Unavailable
+from volant.errors import InvalidInput, NotFound, Unavailable
 
 app = new_app(help="Code that workflows run: git repositories.", no_args_is_help=True)
 
@@ -79,20 +80,33 @@ def register(
             f"{location!r} is no address that could be mirrored.",
             "Give one like https://github.com/OWNER/NAME.git.",
         )
-    with Client.of(options) as client:
+    with Client.of(options) as client, ExitStack() as stack:
+        new = not _is_there(client, place, name)
+        source = None
+        if not mirror:
+            found = codeset_push.looked_at(out, location, history=history)
+            source = stack.enter_context(found)
         labels = None if label is None else [part for each in label for part in each.split(",")]
         body = {"description": desc, "labels": labels}
         made = client.put(f"/codesets/{named(place)}/{named(name)}", body)
+        if new:
+            stack.enter_context(codeset_push.undone(client, out, made))
         told: dict[str, Any] = {}
-        if mirror:
+        if source is None:
             told = _mirror(client, out, made, location, every)
             made = client.get(_path(made))
         else:
-            made = codeset_push.send(
-                client, out, made, location, message=message, history=history, force=force
-            )
+            made = codeset_push.send(client, out, made, source, message=message, force=force)
     out.document({**made, **told}, lambda: _registered(out, made, told))
     _remember(out, options, place, name)
+
+
+def _is_there(client: Client, project: str, name: str) -> bool:
+    try:
+        client.get(f"/codesets/{named(project)}/{named(name)}")
+    except NotFound:
+        return False
+    return True
 
 
 def _mirror(
@@ -185,7 +199,8 @@ def _show(out: Output, found: dict[str, Any]) -> None:
     mirror = found["mirror"]
     if mirror:
         facts["mirror of"] = f"{mirror['url']}, every {mirror['interval_s']:g} s"
-        facts["fetched"] = ago(mirror["tried_at"]) if mirror["tried_at"] else "not yet"
+        tried = ago(mirror["tried_at"]) if mirror["tried_at"] else "not yet"
+        facts["tried" if mirror["error"] else "fetched"] = tried
         facts["error"] = mirror["error"] or ""
     for key, value in facts.items():
         if value:

@@ -12,7 +12,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,26 +35,31 @@ def is_address(location: str) -> bool:
     )
 
 
-def send(
-    client: Client,
-    out: Output,
-    codeset: Mapping[str, Any],
-    location: str,
-    *,
-    message: str = "",
-    history: bool = True,
-    force: bool = False,
-) -> dict[str, Any]:
-    """Bring what is at `location` into the codeset; returns the codeset as it is then.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a codeset is made of, looked at: `files` of a plain folder, None where `folder` is
+    a repository that has a commit. `named` is what its user calls it."""
 
-    Raises `InvalidInput` for a location that is none, `Conflict` when the codeset has
-    versions that `location` doesn't.
+    named: str
+    folder: Path
+    files: Sequence[Path] | None = None
+
+
+@contextmanager
+def looked_at(out: Output, location: str, *, history: bool = True) -> Generator[Source]:
+    """What is at `location`, an address's clone until the end of the block. It is looked at
+    before anything is made of it, so that what is refused leaves nothing behind.
+
+    Raises `InvalidInput` for a location that is none, or that has nothing to register;
+    what git's failure was.
     """
     if is_address(location):
+        shown = re.sub(r"//[^/@]*@", "//", location)
         with tempfile.TemporaryDirectory(prefix="volant-clone-") as folder:
-            out.note(f"Cloning {re.sub(r'//[^/@]*@', '//', location)} …")
+            out.note(f"Cloning {shown} …")
             _git(("clone", "--quiet", "--bare", "--", location, folder), None)
-            return _pushed(client, codeset, Path(folder), force)
+            yield _with_commit(Source(shown, Path(folder)), "Push a commit there first.")
+        return
     folder = Path(location)
     if not folder.is_dir():
         raise InvalidInput(
@@ -60,43 +67,87 @@ def send(
             "Give a folder, or the address of a git repository.",
             code="no_location",
         )
-    if history and (folder / ".git").exists():
-        changed = _git(("status", "--porcelain"), folder).splitlines()
-        if changed:
-            files = "1 file isn't" if len(changed) == 1 else f"{len(changed)} files aren't"
-            out.note(f"{files} committed in {folder}; what was committed is registered.")
-        return _pushed(client, codeset, folder, force)
-    return _archived(client, out, codeset, folder, message)
+    if not (history and (folder / ".git").exists()):
+        yield _plain(folder)
+        return
+    found = _with_commit(
+        Source(location, folder),
+        "Commit first, or give --no-history to register the files as they are.",
+    )
+    changed = _git(("status", "--porcelain"), folder).splitlines()
+    if changed:
+        files = "1 file isn't" if len(changed) == 1 else f"{len(changed)} files aren't"
+        out.note(f"{files} committed in {folder}; what was committed is registered.")
+    yield found
 
 
-def _archived(
-    client: Client, out: Output, codeset: Mapping[str, Any], folder: Path, message: str
-) -> dict[str, Any]:
+def _plain(folder: Path) -> Source:
     files = chosen(folder)
     if not files:
         raise InvalidInput(f"{folder} has no file.", "Give the folder with the code.")
+    return Source(str(folder), folder, files)
+
+
+def _with_commit(source: Source, fix: str) -> Source:
+    try:
+        _git(("rev-parse", "--verify", "--quiet", "HEAD"), source.folder)
+    except _GitFailed as error:
+        if error.said.strip():  # of a commit that isn't there it says nothing
+            raise
+        raise InvalidInput(
+            f"The repository {source.named} has no commit.", fix, code="no_commit"
+        ) from None
+    return source
+
+
+@contextmanager
+def undone(client: Client, out: Output, codeset: Mapping[str, Any]) -> Generator[None]:
+    """A codeset that was made just now goes again when what shall fill it fails. One that
+    somebody has filled meanwhile, and one that is a mirror, stays."""
+    try:
+        yield
+    except BaseException:
+        path = _path(codeset)
+        try:
+            found = client.get(path)
+            if found["head"] is None and found["origin"] is None:
+                client.delete(path)
+        except VolantError:  # told is what went wrong first
+            out.note(
+                f"The codeset {codeset['project']}/{codeset['name']} stays, without a version;"
+                " it is filled when you register again."
+            )
+        raise
+
+
+def send(
+    client: Client,
+    out: Output,
+    codeset: Mapping[str, Any],
+    source: Source,
+    *,
+    message: str = "",
+    force: bool = False,
+) -> dict[str, Any]:
+    """Bring the source into the codeset; returns the codeset as it is then.
+
+    Raises `Conflict` when the codeset has versions that the source doesn't.
+    """
+    if source.files is None:
+        return _pushed(client, codeset, source, force)
     with tempfile.TemporaryDirectory(prefix="volant-pack-") as scratch:
         archive = Path(scratch) / "code.tar.gz"
-        pack_into(folder, files, archive)
+        pack_into(source.folder, source.files, archive)
         with progress(archive.stat().st_size, out) as advance:
-            path = f"/codesets/{named(codeset['project'])}/{named(codeset['name'])}/archive"
-            return client.send(path, archive, advance, message=message)
+            return client.send(f"{_path(codeset)}/archive", archive, advance, message=message)
 
 
 def _pushed(
-    client: Client, codeset: Mapping[str, Any], folder: Path, force: bool
+    client: Client, codeset: Mapping[str, Any], source: Source, force: bool
 ) -> dict[str, Any]:
     """Push what HEAD is there, with its history and the tags."""
-    url = str(codeset["url"])
+    url, folder = str(codeset["url"]), source.folder
     branch = codeset["branch"] if codeset["head"] else _branch(folder) or codeset["branch"]
-    try:
-        _git(("rev-parse", "--verify", "--quiet", "HEAD"), folder)
-    except VolantError:
-        raise InvalidInput(
-            f"The repository {folder} has no commit.",
-            "Commit first, or give --no-history to register the files as they are.",
-            code="no_commit",
-        ) from None
     words = ("push", "--quiet", "--no-verify", *(("--force",) if force else ()))
     refs = (f"HEAD:refs/heads/{branch}", "refs/tags/*:refs/tags/*")
     try:
@@ -105,13 +156,17 @@ def _pushed(
         if "rejected" in error.said or "fetch first" in error.said:
             raise Conflict(
                 f"The codeset {codeset['project']}/{codeset['name']} has versions that aren't"
-                f" in {folder}.",
+                f" in {source.named}.",
                 "Pull them first, or give --force to go on from what is here.",
                 code="codeset.diverged",
                 details={"git": error.said},
             ) from error
         raise
-    return client.get(f"/codesets/{named(codeset['project'])}/{named(codeset['name'])}")
+    return client.get(_path(codeset))
+
+
+def _path(codeset: Mapping[str, Any]) -> str:
+    return f"/codesets/{named(codeset['project'])}/{named(codeset['name'])}"
 
 
 def _branch(folder: Path) -> str:

@@ -14,12 +14,14 @@ from volant.cli.experiments import best_of, differing
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
 from volant.cli.plots import plot
-from volant.cli.text import clock, number, took
+from volant.cli.tables import cut
+from volant.cli.text import clock, number, one_line, took
 from volant.domain.metric import plain_name
 from volant.errors import InvalidInput
 
 _WIDTH = 72  # of a plot where there is no terminal
 _MOST_PLOTS = 6
+_LEAST_NAME = 18  # cells of a run's name, in a terminal
 
 Run = Mapping[str, Any]
 
@@ -97,10 +99,7 @@ def _render(out: Output, document: Mapping[str, Any]) -> None:
     runs = document["runs"]
     signs = ascii_uppercase[: len(runs)]
     for sign, run in zip(signs, runs, strict=True):
-        out.line(
-            f"{sign}  {run['id']}  {run['name']}  {run['status'].lower()}"
-            f"  {clock(run['started_at'])}  {took(run['started_at'], run['ended_at'])}"
-        )
+        out.line(_head(out, sign, run))
     rows = [
         [key, *(_marked(value, told["best"], told["values"]) for value in told["values"])]
         for key, told in document["metrics"].items()
@@ -116,6 +115,20 @@ def _render(out: Output, document: Mapping[str, Any]) -> None:
         else:
             out.line(f"No {title} differs.")
     _curves(out, document["histories"], signs)
+
+
+def _head(out: Output, sign: str, run: Run) -> str:
+    """A run in one line; in a terminal a long name is cut to what is left of its width."""
+    before = f"{sign}  {run['id']}  "
+    after = (
+        f"  {run['status'].lower()}"
+        f"  {clock(run['started_at'])}  {took(run['started_at'], run['ended_at'])}"
+    )
+    name = one_line(run["name"])
+    if out.tty:
+        room = shutil.get_terminal_size().columns - len(before) - len(after)
+        name = cut(name, max(room, _LEAST_NAME))
+    return f"{before}{name}{after}"
 
 
 def _marked(value: Any, best: float | None, values: Sequence[Any]) -> str:

@@ -18,6 +18,7 @@ from volant.errors import InvalidInput
 
 WATCH_S = 1.0
 POLL_S = 0.5
+_USUAL_LOG = {"sample": 1.0, "max_bytes": 10**9}
 _BARS = "▁▂▃▄▅▆▇█"
 _SPAN = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
@@ -111,6 +112,9 @@ def render(out: Output, found: View) -> None:
     out.line(f"{found['status']}: {found['reason']}" if found["reason"] else found["status"])
     out.line(f"model {found['model']}, live version {found['live_version'] or '-'}")
     out.line(f"replicas {limits['min']} to {limits['max']}, idle after {limits['idle_s']:g} s")
+    settings = found.get("settings")
+    if settings and (settings["log"] != _USUAL_LOG or settings["keep"]):
+        out.line(settings_told(settings))
     out.line(f"infer at {found['infer_url']}")
     for line in numbers(found):
         out.line(line)
@@ -119,6 +123,16 @@ def render(out: Output, found: View) -> None:
     if found["replicas"]:
         out.line()
         _replicas(out, found["replicas"])
+
+
+def settings_told(settings: View) -> str:
+    """What a deployment logs and keeps."""
+    log, keep = settings["log"], settings["keep"]
+    told = "logs no predictions"
+    if log is not None:
+        share = "all" if log["sample"] == 1 else f"{log['sample'] * 100:g} % of its"
+        told = f"logs {share} predictions, at most {size(log['max_bytes'])}"
+    return f"{told}; keeps {keep} earlier versions" if keep else told
 
 
 def numbers(found: View) -> Iterator[str]:

@@ -16,7 +16,7 @@ from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
 from volant.cli.tables import table_lines
-from volant.cli.text import ago, clean, number, took
+from volant.cli.text import ago, number, one_line, took
 from volant.domain.metric import better_when_greater
 from volant.domain.project import DEFAULT_PROJECT
 from volant.errors import InvalidInput, NotFound
@@ -168,14 +168,14 @@ def _render(out: Output, found: Mapping[str, Any], wanted: Sequence[str] | None)
         return
     out.line(head(found), "bold")
     width = shutil.get_terminal_size().columns if out.tty else None
-    out.table(*runs_table(found["items"], found["metric"], wanted, width))
+    out.table(*_table_of(found, wanted, width))
     if found["next"]:
         out.note(f"There are more: --limit {2 * len(found['items'])}, or narrow with --filter.")
 
 
 def head(found: Mapping[str, Any]) -> str:
     """The experiment in one line, with the best so far."""
-    words = f"{title(found['experiment'])}: {found['runs']} runs"
+    words = f"{one_line(title(found['experiment']))}: {found['runs']} runs"
     if found["active"]:
         words += f", {found['active']} running"
     if found["metric"] and found["best"] is not None:
@@ -196,9 +196,9 @@ def _watch(out: Output, ask: Any, wanted: Sequence[str] | None) -> None:
     console = Console(no_color=not out.color, highlight=False)
     with Live(console=console, auto_refresh=False) as live:
         for found in _views(ask):
-            columns, rows = runs_table(found["items"], found["metric"], wanted, console.width)
-            cells = [[clean(cell) for cell in row] for row in rows]
-            lines = [clean(head(found)), *table_lines(columns, cells, console.width, False)]
+            columns, rows = _table_of(found, wanted, console.width)
+            cells = [[one_line(cell) for cell in row] for row in rows]
+            lines = [head(found), *table_lines(columns, cells, console.width, False)]
             live.update(Text("\n".join(lines[: max(2, console.height - 1)])), refresh=True)
 
 
@@ -220,17 +220,30 @@ def _views(ask: Any) -> Iterator[dict[str, Any]]:
         time.sleep(POLL_S)
 
 
+def _table_of(
+    found: Mapping[str, Any], wanted: Sequence[str] | None, width: int | None
+) -> tuple[list[str], list[list[str]]]:
+    return runs_table(found["items"], found["metric"], wanted, width, greater=found["greater"])
+
+
 def runs_table(
     runs: Sequence[Run],
     metric: str | None,
     wanted: Sequence[str] | None = None,
     width: int | None = None,
+    *,
+    greater: bool | None = None,
 ) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: what a run is, its metrics (the main one first), its params. With a
-    width, params that don't fit are left out, then metrics but the main one."""
+    width, params that don't fit are left out, then metrics but the main one. `greater`: which
+    way is better of the main one, if the experiment tells."""
     facts = [_facts(run) for run in runs]
     metrics, params = _columns(runs, metric, wanted)
-    best = {key: best_of([run["metrics"].get(key) for run in runs], key) for key in metrics}
+    told = {metric: greater}
+    best = {
+        key: best_of([run["metrics"].get(key) for run in runs], key, told.get(key))
+        for key in metrics
+    }
     cells = {
         key: [_marked(run["metrics"], key, best[key], len(runs)) for run in runs] for key in metrics
     }
@@ -290,11 +303,11 @@ def _marked(values: Mapping[str, Any], key: str, best: float | None, runs: int) 
     return number(value) + ("*" if runs > 1 and value is not None and value == best else "")
 
 
-def best_of(values: Sequence[Any], key: str) -> float | None:
+def best_of(values: Sequence[Any], key: str, greater: bool | None = None) -> float | None:
     """The best of a metric's values, those that aren't numbers left out; None for a metric
-    of which nobody knows which way is better."""
+    of which nobody knows which way is better: neither `greater` nor its name tells."""
     known = [value for value in values if isinstance(value, int | float)]
-    greater = better_when_greater(key)
+    greater = better_when_greater(key) if greater is None else greater
     if not known or greater is None:
         return None
     return max(known) if greater else min(known)

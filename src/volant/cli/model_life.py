@@ -1,4 +1,4 @@
-"""`volant models delete|retire|tag|verify|prune`: what becomes of versions."""
+"""`volant models delete|retire|tag|alias|verify|prune`: what becomes of versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Number = Annotated[str, typer.Argument(help="A number, or an alias.")]
 
 def add_to(app: typer.Typer) -> None:
     """Give `volant models` these commands."""
-    for command in (delete, retire, tag, verify, prune):
+    for command in (delete, retire, tag, alias, verify, prune):
         app.command()(command)
 
 
@@ -62,6 +62,27 @@ def tag(
         found = client.post(f"{_path(name, version)}/tags", {"tags": told})
     rows = [(key, text) for key, text in found.items()]
     out.document(found, lambda: out.table(("tag", "text"), rows, "No tag."))
+
+
+def alias(
+    ctx: typer.Context,
+    name: Name,
+    word: Annotated[str, typer.Argument(metavar="ALIAS", help="Your word for a version.")],
+    version: Annotated[str | None, typer.Argument(help="A number, or an alias.")] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--delete", help="Remove the alias.")] = False,
+) -> None:
+    """Point an alias of yours at a version, whatever it pointed at before."""
+    if remove == (version is not None):
+        raise InvalidInput(
+            "An alias points at one version, or is deleted.", "Give either VERSION or --delete."
+        )
+    path = f"/models/{named(name)}/aliases/{named(word)}"
+    out = output_of(ctx)
+    with Client.of(options_of(ctx)) as client:
+        found = client.delete(path) if remove else client.put(path, {"version": version})
+    rows = [(key, str(number)) for key, number in sorted(found.items())]
+    out.document(found, lambda: out.table(("alias", "version"), rows, "No alias."))
 
 
 def verify(

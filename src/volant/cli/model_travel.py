@@ -15,7 +15,7 @@ from volant.cli.register import awaited
 from volant.cli.saved import saved
 from volant.cli.text import size
 from volant.cli.upload import check_files, upload_all
-from volant.errors import Conflict, Unavailable
+from volant.errors import Conflict, InvalidInput, Unavailable
 from volant.faults import crash_point
 
 
@@ -62,7 +62,6 @@ def export(
 
 
 def _fetch(client: Client, path: str, target: Path, without_pickles: bool) -> int:
-    from volant.errors import InvalidInput
     from volant.registry.archive import read
 
     with saved(target) as partial:
@@ -91,6 +90,11 @@ def import_(
     """Register a version that another Volant exported, after verifying it."""
     from volant.registry.archive import read
 
+    if file.is_dir():
+        raise InvalidInput(
+            f"{file} is a folder, and no file that `volant models export` wrote.",
+            "Give such a file; `volant models register` takes a model's folder.",
+        )
     check_files([file])
     model = name or read(file).model
     out = output_of(ctx)

@@ -122,10 +122,16 @@ def card(
     name: Name,
     version: Version = "champion",
     *,
-    format: Annotated[Literal["md", "html"], typer.Option("--format", help="md or html.")] = "md",
+    format: Annotated[
+        Literal["md", "html"] | None,
+        typer.Option("--format", help="md or html; else as the file's name ends, or md."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write it there.")] = None,
 ) -> None:
     """The model card: what is recorded of a version, for people."""
+    if format is None:
+        page = output is not None and output.suffix.lower() in (".html", ".htm")
+        format = "html" if page else "md"
     with Client.of(options_of(ctx)) as client:
         text = client.text(f"/models/{named(name)}/versions/{named(version)}/card", format=format)
     out = output_of(ctx)

@@ -14,7 +14,7 @@ import typer
 
 from volant.cli.options import Format, Options, options_of
 from volant.cli.tables import table_lines
-from volant.cli.text import STATUS_COLORS, clean, paint
+from volant.cli.text import STATUS_COLORS, clean, one_line, paint
 
 
 class Output:
@@ -79,7 +79,7 @@ class Output:
         if not rows:
             self.note(empty)
             return
-        cells = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
+        cells = [[one_line(cell) for cell in row] for row in rows]
         width = shutil.get_terminal_size().columns if self.tty else None
         for line in table_lines(columns, cells, width, self.color):
             sys.stdout.write(line + "\n")

@@ -7,7 +7,7 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from volant.cli.text import size
@@ -71,7 +71,7 @@ def chosen(folder: Path) -> list[Path]:
     return sorted(_files(folder, folder, (*_SKIPPED, *_ignored(folder)), None))
 
 
-def pack_into(folder: Path, files: list[Path], target: Path) -> None:
+def pack_into(folder: Path, files: Iterable[Path], target: Path) -> None:
     """`files` of `folder` as a .tar.gz; the same files give the same bytes."""
     with (
         target.open("wb") as raw,

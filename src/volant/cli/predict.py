@@ -169,9 +169,11 @@ def ask(
 
 
 def _checked(row: Row, where: str, fields: list[dict[str, Any]]) -> Row:
-    """`row` with each value of its column's type; names a column that is missing."""
-    missing = [f["name"] for f in fields if f["name"] not in row and not f["nullable"]]
+    """`row` with each value of its column's type; names a column that is missing. A row that
+    has none of the columns isn't one of missing values."""
     known = {field["name"] for field in fields}
+    strange = known.isdisjoint(row)
+    missing = [f["name"] for f in fields if f["name"] not in row and (strange or not f["nullable"])]
     if missing:
         unknown = [key for key in row if key not in known]
         hint = f" It has {', '.join(unknown)}, which the model doesn't know." if unknown else ""

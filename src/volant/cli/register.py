@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tarfile
@@ -54,11 +55,15 @@ def wishes_of(
 def _metric(text: str) -> tuple[str, float]:
     name, sign, value = text.partition("=")
     try:
-        if not sign or not name:
+        number = float(value)
+        if not sign or not name or not math.isfinite(number):
             raise ValueError(text)
-        return name, float(value)
     except ValueError:
-        raise InvalidInput(f"--metric {text!r} isn't NAME=NUMBER.", "Write it so.") from None
+        raise InvalidInput(
+            f"--metric {text!r} isn't NAME=NUMBER.",
+            "Write it so, with a finite number: --metric rmse=11.2.",
+        ) from None
+    return name, number
 
 
 def _text(path: Path) -> str:
@@ -79,7 +84,7 @@ def register(
 ) -> dict[str, Any]:
     """Send the model and wait until it is registered; returns the version."""
     if not path.is_dir():
-        check_files([path])
+        check_files([path], "Give the model's whole file, as its library wrote it.")
         upload = upload_all(client, out, name, [path], "models")[0]
     else:
         with tempfile.TemporaryDirectory(prefix="volant-") as folder:

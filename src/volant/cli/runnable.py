@@ -89,11 +89,28 @@ def update(ctx: typer.Context, file: RunnableFile) -> None:
 
 @app.command()
 def delete(ctx: typer.Context, id: Id) -> None:
-    """Delete a runnable. Workflows that use it can't start another run."""
+    """Delete a runnable. Workflows that use it, which are named, can't start another run."""
     out = output_of(ctx)
     with Client.of(options_of(ctx)) as client:
+        # Before it goes: without it their steps can't be read.
+        using = _workflows_with(client, id)
         client.delete(f"/runnables/{named(id)}")
-    out.document({"deleted": id}, lambda: out.line(f"Runnable {id} successfully deleted"))
+
+    def render() -> None:
+        out.line(f"Runnable {id} successfully deleted")
+        for workflow in using:
+            out.note(f"The workflow {workflow} uses it, and can't start another run without it.")
+
+    out.document({"deleted": id, "workflows": using}, render)
+
+
+def _workflows_with(client: Client, runnable: str) -> list[str]:
+    """The names of the workflows whose newest version has a step that uses it."""
+    return [
+        each["name"]
+        for each in client.get("/workflows")["items"]
+        if any(step["uses"] == f"runnable/{runnable}" for step in each["steps"])
+    ]
 
 
 def _text(file: Path) -> str:

@@ -52,9 +52,33 @@ def _render(out: Output, url: str, found: Mapping[str, Any]) -> None:
         [_loop(each) for each in found["loops"]],
         "No loop yet. Make one: volant init --from data.csv --target COLUMN; volant apply",
     )
+    _by_hand(out, found)
     for loop in found["loops"]:
         if loop["last_decision"]:
             out.line(f"{loop['name']}: {loop['last_decision']}", "dim")
+
+
+def _by_hand(out: Output, found: Mapping[str, Any]) -> None:
+    """The deployments that stand beside no loop."""
+    loops = {loop["name"] for loop in found["loops"]}
+    others = [each for each in found["deployments"] if each["name"] not in loops]
+    if others:
+        out.line()
+        columns = ("deployment", "status", "model", "version", "req/s", "p95", "url")
+        out.table(columns, [_deployment(each) for each in others])
+
+
+def _deployment(each: Mapping[str, Any]) -> tuple[str, ...]:
+    recent = each["recent"] or {}
+    return (
+        each["name"],
+        each["status"],
+        each["model"],
+        _or_dash(each["live_version"]),
+        rate(recent),
+        latency(recent.get("p95_ms")),
+        str(each["infer_url"]),
+    )
 
 
 def _loop(loop: Mapping[str, Any]) -> tuple[str, ...]:

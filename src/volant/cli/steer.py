@@ -5,13 +5,15 @@ Each is a command of its own and stands under `volant deployments` too.
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from volant.cli.client import Client, named
-from volant.cli.deployment_views import ending, share
+from volant.cli.deployment_views import ending, settings_told, share
 from volant.cli.lazy import new_app
 from volant.cli.options import options_of
 from volant.cli.output import Output, output_of
@@ -24,6 +26,9 @@ abort_app = new_app()
 rollback_app = new_app()
 
 _LOOK_S = 0.2
+_STAYS = (
+    " What you gave of replicas and log holds all the same; volant deployments scale changes it."
+)
 _WAITING = ("pending", "ready")
 _ROLLING = ("shadow", "canary")
 
@@ -48,8 +53,20 @@ Target = Annotated[
 Spares = Annotated[
     int | None, typer.Option(min=0, max=16, help="Replicas that wait with the model loaded.")
 ]
-Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="Each replica's, like 1GB.")]
-Cpu = Annotated[float | None, typer.Option(help="Cores for each replica.")]
+Memory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Each replica's limit, like 1GB, or none.")
+]
+Cpu = Annotated[
+    str | None, typer.Option(metavar="CORES", help="Each replica's limit, like 0.5, or none.")
+]
+Log = Annotated[
+    str | None,
+    typer.Option(metavar="off|on|SAMPLE", help="The prediction log: off, or a fraction like 0.1."),
+]
+LogMax = Annotated[str | None, typer.Option(metavar="SIZE", help="The log's bound, like 5GB.")]
+Keep = Annotated[
+    int | None, typer.Option(min=0, max=20, help="Earlier versions that still answer.")
+]
 
 
 @deploy_app.command()
@@ -98,14 +115,20 @@ def deploy(
     spares: Spares = None,
     memory: Memory = None,
     cpu: Cpu = None,
+    log: Log = None,
+    log_max: LogMax = None,
+    keep: Keep = None,
     wait: Wait = None,
     timeout: Timeout = "2m",
 ) -> None:
     """Deploy a version of a model by hand, past its gate.
 
-    How it takes over: as the options say, else as the deployment's loop file says.
+    How it takes over: as the options say, else as the deployment's loop file says. What is
+    said of replicas and log holds for the deployment from now on, whatever becomes of the
+    version.
     """
     out = output_of(ctx)
+    _check_finite(shadow=shadow, error_rate=error_rate, p95_ms=p95_ms)
     rollout = {
         "canary": _percents(canary),
         "bake_s": _seconds(bake, "--bake"),
@@ -121,6 +144,7 @@ def deploy(
     replicas = _replicas(
         min=min_, max=max_, idle=idle, target=target, spares=spares, memory=memory, cpu=cpu
     )
+    settings = _settings(log, log_max, keep)
     name_of, at, version = model.rpartition("@")
     model = name_of if at else model
     version = version if at else ""
@@ -129,12 +153,14 @@ def deploy(
         "version": version or None,
         "rollout": "now" if now else rollout or None,
         "replicas": replicas or None,
+        "settings": settings or None,
     }
-    deployment = name or model
+    deployment = model if name is None else name
     until = _seconds(timeout, "--timeout") or 0.0
     with Client.of(options_of(ctx)) as client:
         found = client.post(f"/deployments/{named(deployment)}/revisions", body)
-        found = _followed(client, found, wait=wait, timeout_s=until)
+        stays = _STAYS if replicas or settings else ""
+        found = _followed(client, found, wait=wait, timeout_s=until, stays=stays)
     out.document(found, lambda: _tell(out, found))
 
 
@@ -186,8 +212,11 @@ def scale(
     spares: Spares = None,
     memory: Memory = None,
     cpu: Cpu = None,
+    log: Log = None,
+    log_max: LogMax = None,
+    keep: Keep = None,
 ) -> None:
-    """Change how many replicas serve; what isn't given stays.
+    """Change how many replicas serve, what they log and what is kept; the rest stays.
 
     A loop of this name sets what its file says when it deploys again.
     """
@@ -195,12 +224,20 @@ def scale(
     replicas = _replicas(
         min=min_, max=max_, idle=idle, target=target, spares=spares, memory=memory, cpu=cpu
     )
-    if not replicas:
+    settings = _settings(log, log_max, keep)
+    if not replicas and not settings:
         raise InvalidInput("Nothing to change was given.", "Give --min, --max or another.")
+    path = f"/deployments/{named(name)}"
     with Client.of(options_of(ctx)) as client:
-        found = client.patch(f"/deployments/{named(name)}/replicas", replicas)
+        found: dict[str, Any] = {}
+        if settings:
+            found = client.patch(f"{path}/settings", settings)
+        if replicas:
+            found = client.patch(f"{path}/replicas", replicas)
     limits = found["limits"]
     told = f"{name} has {limits['min']} to {limits['max']} replicas now."
+    if not replicas:
+        told = f"{name}: {settings_told(found['settings'])}."
     out.document(found, lambda: out.line(told))
 
 
@@ -257,9 +294,15 @@ def _verb(ctx: typer.Context, name: str, verb: str, body: dict[str, Any]) -> Non
 
 
 def _followed(
-    client: Client, found: dict[str, Any], *, wait: bool | None, timeout_s: float
+    client: Client,
+    found: dict[str, Any],
+    *,
+    wait: bool | None,
+    timeout_s: float,
+    stays: str = "",
 ) -> dict[str, Any]:
-    """The revision once it is where the caller waits for. Raises when it gets nowhere."""
+    """The revision once it is where the caller waits for. Raises when it gets nowhere;
+    `stays` tells then what is changed nevertheless."""
     going = _WAITING if wait is None else (*_WAITING, *_ROLLING) if wait else ()
     path = f"/deployments/{named(found['deployment'])}/revisions/{found['number']}"
     deadline = time.monotonic() + timeout_s
@@ -275,9 +318,11 @@ def _followed(
         found = client.get(path)
     if found["status"] == "failed":
         log = f"volant deployments show {found['deployment']}"
-        raise StepFailed(found["reason"], f"See its state: {log}", code="deploy_failed")
+        raise StepFailed(
+            found["reason"], f"See its state: {log}{stays and '.'}{stays}", code="deploy_failed"
+        )
     if found["status"] == "aborted":
-        again = "Deploy it again if it is still wanted."
+        again = f"Deploy it again if it is still wanted.{stays}"
         raise Conflict(found["reason"] or "It was aborted.", again, code="deploy_aborted")
     return found
 
@@ -301,12 +346,25 @@ def _tell(out: Output, found: dict[str, Any]) -> None:
 def _percents(text: str | None) -> list[float] | None:
     if text is None:
         return None
-    try:
-        return [float(part.strip().removesuffix("%")) for part in text.split(",")]
-    except ValueError as error:
-        raise InvalidInput(
-            f"--canary {text!r} is no list of percents.", "Give them like 10,50."
-        ) from error
+    found = [_number(part.strip().removesuffix("%")) for part in text.split(",")]
+    if None in found:
+        raise InvalidInput(f"--canary {text!r} is no list of percents.", "Give them like 10,50.")
+    return [each for each in found if each is not None]
+
+
+def _number(text: str) -> float | None:
+    """None for what is none, and for those that no file can hold (nan, inf)."""
+    with suppress(ValueError):
+        found = float(text)
+        return found if math.isfinite(found) else None
+    return None
+
+
+def _check_finite(**options: float | None) -> None:
+    for name, value in options.items():
+        if value is not None and not math.isfinite(value):
+            option = name.replace("_", "-")
+            raise InvalidInput(f"--{option} {value} is no number.", "Give a number, like 0.05.")
 
 
 def _seconds(text: str | None, option: str) -> float | None:
@@ -320,16 +378,50 @@ def _seconds(text: str | None, option: str) -> float | None:
     return found
 
 
-def _replicas(**options: Any) -> dict[str, Any]:
-    """The options as the API names them; those left out are left out there too."""
+def _size(text: str, option: str, otherwise: str = "") -> int:
     from volant.yamltext.units import SIZE_FORM, byte_count
 
+    found = byte_count(text)
+    if found is None:
+        raise InvalidInput(f"{option} {text!r} is no size.", f"Give {SIZE_FORM}{otherwise}.")
+    return found
+
+
+def _replicas(*, memory: str | None, cpu: str | None, **options: Any) -> dict[str, Any]:
+    """The options as the API names them; those left out are left out there too, and null
+    is no limit."""
     idle = _seconds(options.pop("idle"), "--idle")
-    text = options.pop("memory")
-    memory = None if text is None else byte_count(text)
-    if text is not None and memory is None:
-        raise InvalidInput(f"--memory {text!r} is no size.", f"Give {SIZE_FORM}.")
-    return _given(**options, idle_s=idle, memory_bytes=memory)
+    found = _given(**options, idle_s=idle)
+    if memory is not None:
+        none = memory == "none"
+        found["memory_bytes"] = None if none else _size(memory, "--memory", "; or none, no limit")
+    if cpu is not None:
+        cores = None if cpu == "none" else _number(cpu)
+        if cores is None and cpu != "none":
+            raise InvalidInput(
+                f"--cpu {cpu!r} is no number of cores.", "Give one like 0.5; or none, no limit."
+            )
+        found["cpu"] = cores
+    return found
+
+
+def _settings(log: str | None, log_max: str | None, keep: int | None) -> dict[str, Any]:
+    """The options as the API names them."""
+    if log == "off" and log_max is not None:
+        raise InvalidInput("--log off has no bound.", "Leave --log-max out.")
+    wanted: str | dict[str, Any] | None = "off" if log == "off" else None
+    if wanted is None and (log is not None or log_max is not None):
+        wanted = {}
+        if log is not None:
+            wanted["sample"] = 1.0 if log == "on" else _number(log)
+            if wanted["sample"] is None:
+                raise InvalidInput(
+                    f"--log {log!r} is neither off nor on nor a fraction.",
+                    "Give off, on, or the fraction of the requests to log, like 0.1.",
+                )
+        if log_max is not None:
+            wanted["max_bytes"] = _size(log_max, "--log-max")
+    return _given(log=wanted, keep=keep)
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def table_lines(columns: Row, rows: Sequence[Row], width: int | None, color: boo
         yield from _blocks(columns, rows)
         return
     for place, row in enumerate(every):
-        shown = [_padded(_cut(cell, size), size) for cell, size in zip(row, widths, strict=True)]
+        shown = [_padded(cut(cell, size), size) for cell, size in zip(row, widths, strict=True)]
         if place:
             shown = [
                 paint(text, STATUS_COLORS.get(cell.lower()), color)
@@ -72,7 +72,8 @@ def _cells_of(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _cut(text: str, size: int) -> str:
+def cut(text: str, size: int) -> str:
+    """`text` in at most `size` cells, with `…` where something is missing."""
     if cells(text) <= size:
         return text
     kept, taken = "", 0

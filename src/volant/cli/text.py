@@ -51,6 +51,11 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
+def one_line(text: str) -> str:
+    """`text` cleaned, as a cell of a table: no line and no column ends in it."""
+    return clean(text).replace("\n", " ").replace("\t", " ")
+
+
 def moment(value: str | None) -> datetime | None:
     """An ISO time of the API."""
     return datetime.fromisoformat(value) if value else None

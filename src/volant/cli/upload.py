@@ -14,8 +14,11 @@ from volant.errors import InvalidInput
 _SHOWN_FROM = 5_000_000  # bytes; less is sent before a bar could be read
 
 
-def check_files(files: Sequence[Path]) -> None:
-    """Refuse what can't be a delivery before anything is sent. Raises `InvalidInput`."""
+def check_files(
+    files: Sequence[Path], if_empty: str = "Give a file with a header and rows."
+) -> None:
+    """Refuse what can't be a delivery before anything is sent; `if_empty` is what to do about
+    a file without content. Raises `InvalidInput`."""
     for file in files:
         if file.is_dir():
             raise InvalidInput(f"{file} is a folder.", "Give the files in it by name.")
@@ -24,9 +27,7 @@ def check_files(files: Sequence[Path]) -> None:
                 f"There is no file {file}.", "Check the name and the folder.", code="no_file"
             )
         if file.is_file() and file.stat().st_size == 0:
-            raise InvalidInput(
-                f"{file} is empty.", "Give a file with a header and rows.", code="empty_file"
-            )
+            raise InvalidInput(f"{file} is empty.", if_empty, code="empty_file")
         try:
             with file.open("rb"):
                 pass

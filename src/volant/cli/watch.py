@@ -148,8 +148,9 @@ def _step(step: Mapping[str, Any], left: str = "", width: int = _NAME) -> str:
     words = f"{left}{_MARKS.get(step['status'], '?')} {name} {step['status']:<10}"
     if step["started_at"]:
         words += f" {took(step['started_at'], step['ended_at']):>8}"
-    if step["attempt"] > 1:
-        words += f"  attempt {step['attempt']}"
+    attempt = attempts.number(step)
+    if attempt > 1:
+        words += f"  attempt {attempt}"
     told = (": " if step["error"] else ", ").join(filter(None, (elements(step), _told_by(step))))
     return clean((words + (f"  {told}" if told else "")).rstrip())
 
@@ -170,13 +171,14 @@ def elements(step: Mapping[str, Any]) -> str:
 
 
 def _told_by(step: Mapping[str, Any]) -> str:
-    """What a person wants to know of a finished step, from its error or its outputs."""
+    """What a person wants to know of a step, from its error or its outputs. The error of one
+    at work is that of the attempt before."""
+    if step.get("search"):
+        return _so_far(step["search"])
     if step["error"]:
         return str(step["error"].get("what", ""))
     if step.get("cached"):
         return f"cached: as in {step['cached']}"
-    if step.get("search"):
-        return _so_far(step["search"])
     outputs = step["outputs"]
     if isinstance(outputs.get("reason"), str):
         return outputs["reason"]
@@ -223,8 +225,10 @@ def _painted(line: str, status: str, out: Output) -> str:
 
 
 def told_failure(view: View, out: Output) -> None:
-    """Why it failed, and what to do, on standard error."""
-    errors = [step["error"] for step in steps_of(view) if step["error"]]
+    """Why it failed, and what to do, on standard error. A step at work didn't: what its last
+    attempt ended of is in its line."""
+    steps = [step for step in steps_of(view) if step["status"] != "running"]
+    errors = [step["error"] for step in steps if step["error"]]
     error = errors[0] if errors else view["state"]["error"]
     if error:
         out.note(f"Error: {error.get('what', '')}")

@@ -54,7 +54,13 @@ def codeset(
         raise InvalidInput("The codeset is named twice.", "Name it once.", code="which_codeset")
     commit: str | None = None
     if argument is not None:
-        argument, _, at = argument.partition("@")
+        argument, sign, at = argument.partition("@")
+        if sign and not at:
+            raise InvalidInput(
+                f"Nothing stands after the @ of {argument}@.",
+                "Write a commit, a branch or a tag there, or leave the @ out for the newest.",
+                code="which_codeset",
+            )
         project, slash, name = argument.rpartition("/")
         commit = at or None
         project = project if slash else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from volant.cli.workflow_names import (
     codeset,
     text_of,
 )
-from volant.errors import InvalidInput
+from volant.errors import InvalidInput, NotFound
 
 # FuseML's words for statuses, and ours
 _STATUSES: dict[str, tuple[str, ...]] = {
@@ -193,18 +194,33 @@ def list_runs(
         )
     query = {
         "workflow": name,
-        "registered": True,
         "project": codeset_project,
         "codeset": codeset_name,
         "status": _STATUSES[status.lower()] if status else None,
     }
     with Client.of(options_of(ctx)) as client:
-        if name is not None:
-            client.get(f"/workflows/{named(name)}")  # says so if there is none
-        found = client.pages("/runs", limit, **query)
+        found = client.pages("/runs", limit, registered=True, **query)
+        if name is not None and not found["items"]:
+            found = _of_deleted(client, name, limit, query) or found
     columns = ("name", "workflow", "started", "duration", "status")
     rows = [_run_row(view) for view in found["items"]]
     out.document(found, lambda: out.table(columns, rows, "No run yet."))
+
+
+def _of_deleted(
+    client: Client, name: str, limit: int, query: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The runs of a workflow that isn't registered any more, which stay; None when it is
+    registered. Raises `NotFound` for one that never was."""
+    try:
+        client.get(f"/workflows/{named(name)}")
+    except NotFound:
+        found = client.pages("/runs", limit, **query)
+        found["items"] = [each for each in found["items"] if each["loop"] is None]
+        if not found["items"]:
+            raise
+        return found
+    return None
 
 
 def _run_row(view: dict[str, Any]) -> tuple[str, ...]:
@@ -241,5 +257,7 @@ def _pairs(given: list[str]) -> dict[str, str]:
         key, sign, value = each.partition("=")
         if not sign or not key:
             raise InvalidInput(f"--input {each!r} isn't NAME=VALUE.", "Write it so.")
+        if key in pairs:
+            raise InvalidInput(f"--input {key} is given twice.", "Give it once.")
         pairs[key] = value
     return pairs

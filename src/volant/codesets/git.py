@@ -46,6 +46,7 @@ CONFIG: Mapping[str, str] = {
     **{f"{side}.fsck.{name}": "ignore" for side in ("receive", "fetch") for name in _BENIGN},
 }
 NO_PROTOCOL = ""
+_ELSEWHERE = ("ls-remote", "fetch")  # what they say is of another machine's repository
 OUTSIDE = "https:http:ssh:git"  # never file: or ext:, which would read or run here
 
 
@@ -54,9 +55,15 @@ class GitFailed(VolantError):
 
     def __init__(self, verb: str, code: int, stderr: str) -> None:
         told = "; ".join(line for line in stderr.splitlines() if line.strip())[-2000:]
+        fix = "Look at what git says; `git fsck` in the repository tells whether it is sound."
+        if verb in _ELSEWHERE:
+            fix = (
+                "Look at what git says: whether the address and the login are right, whether this"
+                " machine reaches that host, and whether the repository there is sound."
+            )
         super().__init__(
             f"git {verb} failed: {told or f'exit code {code}'}.".replace("..", "."),
-            "Look at what git says; `git fsck` in the repository tells whether it is sound.",
+            fix,
             code="codeset.git_failed",
             details={"exit_code": code},
         )

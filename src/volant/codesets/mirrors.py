@@ -62,7 +62,8 @@ class Heard:
         if not any(matches):
             raise Unauthenticated(
                 "The webhook's signature doesn't match.",
-                "Give the codeset's webhook secret there; `volant codeset get` tells how.",
+                "Enter the webhook's secret there. Registering the mirror again, with the same"
+                " address and login (volant codeset register --mirror), tells it.",
                 code="codeset.signature",
             )
         self._mirrors.want(*self._place)

@@ -7,7 +7,8 @@ import re
 from volant.errors import InvalidInput
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
-_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,249}")
+_ABROAD = r"[^\x00-\xa0\u2028\u2029\ud800-\udfff]"  # any script's letters, with their marks
+_VERSION = re.compile(rf"(?:[A-Za-z0-9_]|{_ABROAD})(?:[A-Za-z0-9._/+@#=,-]|{_ABROAD}){{0,249}}")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # SHA-1, or SHA-256 where git uses that
 

@@ -28,6 +28,7 @@ DEPLOYMENT_ABORTED = "volant.deployment.aborted"
 DEPLOYMENT_REVERTED = "volant.deployment.reverted"
 DEPLOYMENT_SETTLED = "volant.deployment.settled"
 DEPLOYMENT_SCALED = "volant.deployment.scaled"
+DEPLOYMENT_CHANGED = "volant.deployment.changed"  # what it logs, and how many versions it keeps
 DEPLOYMENT_LOADED = "volant.deployment.loaded"
 DEPLOYMENT_UNLOADED = "volant.deployment.unloaded"
 DEPLOYMENT_DELETED = "volant.deployment.deleted"

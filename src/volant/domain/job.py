@@ -25,7 +25,8 @@ class Job:
     Every line of stdout and stderr goes to `log_path` as JSON
     `{"time", "stream", "text"}`. `preemptible`: it keeps checkpoints, so that whoever
     takes its machine away costs it little. `mounts`, for an `image`: folders of this
-    machine by the path at which its container has them.
+    machine by the path at which its container has them. `part`: what of the step it is,
+    where that has several jobs (`Trial 3`).
     """
 
     id: str
@@ -48,6 +49,12 @@ class Job:
     # Secrets it was given, which its log doesn't keep; see `masking.maskable`.
     mask: tuple[str, ...] = field(default=(), repr=False)
     mounts: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    part: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What messages call it, at the beginning of a sentence."""
+        return self.part or f"Step {self.step}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,16 +47,30 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredOn:
+    """The dataset of a metric, by its name and its digest."""
+
+    name: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
+    """`on`: only what was measured on it counts, where the entity is a metric; of None in it,
+    on any."""
+
     entity: str
     key: str
     descending: bool = False
+    on: MeasuredOn = MeasuredOn()
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
     """One page of a search: `limit` rows after `offset`, of those whose lifecycle is one
-    of `lifecycles` and whose project is `project` (where the noun has one; None: any)."""
+    of `lifecycles` and whose project is `project` (where the noun has one; None: any).
+    `datasets`: only metrics that were measured on one of them count, and there must be one;
+    a digest of None is that of a dataset that was logged without one."""
 
     where: tuple[Comparison, ...] = ()
     order: tuple[Order, ...] = ()
@@ -64,6 +78,7 @@ class Search:
     offset: int = 0
     lifecycles: tuple[str, ...] = ("active",)
     project: str | None = None
+    datasets: tuple[MeasuredOn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +124,8 @@ class Vocabulary:
 
 def _bare_split(written: str) -> tuple[str, str, str]:
     head, dot, tail = written.partition(".")
-    if written[:1] in '`"':
-        quote = written[0]
-        end = written.index(quote, 1)
+    if re.match(r"""(?s)([`"]).*\1""", written):
+        end = written.index(written[0], 1)
         head, rest = written[1:end], written[end + 1 :]
         dot, tail = rest[:1], rest[1:]
     return head, dot, _unquoted(tail)
@@ -147,6 +161,20 @@ def parse_order(items: list[str] | None, words: Vocabulary) -> tuple[Order, ...]
             code="search_order",
         )
     return tuple(_order(item, words) for item in items or ())
+
+
+def named_order(
+    name: str, words: Vocabulary, *, descending: bool = False, on: MeasuredOn | None = None
+) -> Order:
+    """The order by a name that stands alone: it may have spaces in it without quotes."""
+    if len(name) > _MOST:
+        raise InvalidInput(
+            f"The order's name has {len(name)} characters.",
+            f"Write at most {_MOST}.",
+            code="search_order",
+        )
+    entity, key, _ = words.resolve(name)
+    return Order(entity, key, descending, on or MeasuredOn())
 
 
 def _order(item: str, words: Vocabulary) -> Order:

@@ -11,6 +11,10 @@ from typing import Any
 
 from volant.domain.workflow import ExtensionBinding, WorkflowSpec
 
+# The folder within a step's own one for files of its inputs. Secrets may be among them: it is
+# gone when the step's work ends.
+INPUT_FILES = "input-files"
+
 
 class RunStatus(StrEnum):
     QUEUED = "queued"

@@ -69,8 +69,8 @@ class MetricSpan:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentSummary:
-    """An experiment at a glance. `metric` is the main one, `best` its best value.
-    `active`: runs under way."""
+    """An experiment at a glance. `metric` is the main one, `greater` whether more of it is
+    better (None: nobody knows), `best` its best value. `active`: runs under way."""
 
     experiment: Experiment
     runs: int
@@ -79,6 +79,7 @@ class ExperimentSummary:
     metric: str | None = None
     best: float | None = None
     metrics: tuple[MetricSpan, ...] = ()
+    greater: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

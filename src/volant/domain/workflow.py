@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+SEALED = "secret://"  # what stands for a secret begins so
 MAX_ELEMENTS = 1000  # of a list that a step is done for
 
 

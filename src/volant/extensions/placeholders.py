@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from volant.domain.workflow import SEALED
 from volant.errors import NotFound
 
-PREFIX = "secret://"
+PREFIX = SEALED
 OWN = "volant"  # the extension, in the place of a name, whose secrets are the step's own
 _PLACE = re.compile(r"secret://([A-Za-z0-9_-]+)/([A-Za-z0-9_-]+)/([A-Za-z0-9_-]+)/")
 _KEY = re.compile(r"[A-Za-z0-9_-]+")

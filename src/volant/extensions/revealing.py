@@ -78,9 +78,11 @@ class Revealer:
         credentials = self._find(place)
         if not credentials.admits(self._project, self._user):
             scope = credentials.scope.value
+            project = f"in project {self._project}" if self._project else "in no project"
+            user = f"by {self._user}" if self._user else "by no user"
             raise PermissionDenied(
-                f"The credentials {place} are not for project {self._project!r} and user"
-                f" {self._user!r}: their scope is {scope}.",
+                f"The credentials {place} are not for a run {project}, started {user}: their"
+                f" scope is {scope}.",
                 "Start the run where they may be used, or register credentials for it.",
                 code="extensions.scope",
             )

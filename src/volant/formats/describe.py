@@ -9,8 +9,10 @@ from typing import Any, cast
 
 from volant.domain.model import Field, TensorSpec
 from volant.errors import InvalidInput
+from volant.formats.column_names import in_order, listed
 from volant.formats.draft import Draft
 from volant.formats.example import Example
+from volant.formats.onnx_classes import classes_of
 from volant.formats.signature import Declared
 
 _TYPES = {
@@ -58,7 +60,14 @@ def describe(
         "mlflow": _asked,
         "code": _asked,
     }
-    return formats[subject.found["format"]](subject)
+    draft = formats[subject.found["format"]](subject)
+    if not draft.columns and not draft.tensors:
+        raise InvalidInput(
+            f"{subject.path.name} takes no inputs: it answers the same to everyone.",
+            "Register a model that predicts from what it is given.",
+            code="model.signature",
+        )
+    return draft
 
 
 # ONNX
@@ -79,6 +88,14 @@ def _onnx(subject: Subject) -> Draft:
             code="model.outputs",
         )
     outputs = tuple(onnx_tensor(one) for one in wanted)
+    for one in (*inputs, *outputs):
+        if one.datatype == "BF16":
+            raise InvalidInput(
+                f"{one.name!r} is BF16, which ONNX Runtime neither takes nor answers here.",
+                "Export the graph with float or float16 inputs and outputs; inside it may "
+                "have BF16.",
+                code="model.not_served",
+            )
     data = [f"{subject.prefix}/{name}" for name in subject.found["facts"].get("data") or ()]
     draft = Draft(
         "onnx",
@@ -122,8 +139,14 @@ def _onnx_columns(subject: Subject, draft: Draft) -> Draft | None:
     label, probabilities, prediction, width = ending
     classes = subject.declared.classes
     if probabilities and classes is None:
-        classes = tuple(range(width)) if prediction == "integer" and width > 0 else None
+        classes = classes_of(subject.path, label, width)
     if probabilities and classes is None:
+        if subject.declared.columns:
+            raise InvalidInput(
+                f"The graph doesn't tell the classes that {label!r} is one of.",
+                "Name them in the signature as `classes`, in the order of the probabilities.",
+                code="model.signature",
+            )
         return None
     return replace(
         draft,
@@ -188,11 +211,7 @@ def _sklearn(subject: Subject, unpickled: Callable[[bytes, str], Any]) -> Draft:
         )
     classes = getattr(estimator, "classes_", None)
     if isinstance(classes, list):
-        raise InvalidInput(
-            f"{subject.path.name} predicts several targets at once.",
-            "Register one model for each target.",
-            code="model.outputs",
-        )
+        raise _several(subject)
     first: Any = estimator.steps[0][1] if getattr(estimator, "steps", None) else None
     if all(hasattr(first, name) for name in ("names", "types", "form")):  # Volant's own
         columns = tuple(Field(n, t, True) for n, t in zip(first.names, first.types, strict=True))
@@ -207,11 +226,25 @@ def _sklearn(subject: Subject, unpickled: Callable[[bytes, str], Any]) -> Draft:
     )
 
 
+def _several(subject: Subject) -> InvalidInput:
+    return InvalidInput(
+        f"{subject.path.name} predicts several targets at once.",
+        "Register one model for each target.",
+        code="model.outputs",
+    )
+
+
 def _lightgbm(subject: Subject) -> Draft:
     import lightgbm as lgb
 
-    booster = lgb.Booster(model_file=str(subject.path))
     text = subject.path.read_text(encoding="utf-8", errors="replace")
+    if "\nend of trees" not in text:  # LightGBM would end the process
+        raise InvalidInput(
+            f"{subject.path.name} can't be read by LightGBM: is it whole? Its trees have no end.",
+            "Copy it again, or save it again with save_model.",
+            code="model.broken",
+        )
+    booster = lgb.Booster(model_file=str(subject.path))
     told = dict(line.split("=", 1) for line in text.splitlines()[:60] if "=" in line)
     objective, classes = told.get("objective", ""), int(told.get("num_class", "1"))
     if objective.startswith(("binary", "cross_entropy")):
@@ -236,6 +269,8 @@ def _xgboost(subject: Subject) -> Draft:
     booster = xgb.Booster()
     booster.load_model(str(subject.path))
     learner = json.loads(booster.save_config())["learner"]
+    if int(learner["learner_model_param"].get("num_target") or 1) > 1:
+        raise _several(subject)
     objective = str(learner["objective"]["name"])
     count = int(learner["learner_model_param"].get("num_class") or 0)
     classes = 2 if objective == "binary:logistic" else count if objective == "multi:softprob" else 0
@@ -248,7 +283,18 @@ def _xgboost(subject: Subject) -> Draft:
 def _columns(
     subject: Subject, names: Sequence[str], count: int | None, nullable: bool
 ) -> tuple[Field, ...]:
-    """Declared, the example's, or numbers by the model's own names, in the model's order."""
+    """Declared, the example's, or numbers by the model's own names, in the model's order.
+
+    Raises `InvalidInput` for tensors, and for columns that aren't the model's: by their place
+    they would feed one into another.
+    """
+    if subject.declared.tensors and subject.found.get("signature"):  # MLflow's own are of arrays
+        raise InvalidInput(
+            f"{subject.path.name} takes columns; the signature tells tensors.",
+            'Declare its columns, {"inputs": [{"name": "a", "type": "number"}]}, or leave the '
+            "signature out.",
+            code="model.signature",
+        )
     told = subject.declared.columns or (subject.example.fields() if subject.example else ())
     if not told:
         if not names and not count:
@@ -259,13 +305,11 @@ def _columns(
             )
         own = names or [f"x{i}" for i in range(count or 0)]
         return tuple(Field(name, "number", nullable) for name in own)
-    known = {field.name: field for field in told}
-    if names and set(names) <= set(known):
-        told = tuple(known[name] for name in names)
+    told = in_order(names, told)
     if count is not None and len(told) != count:
         raise InvalidInput(
             f"The model takes {count} columns; {len(told)} are told: "
-            f"{', '.join(f.name for f in told[:12])}.",
+            f"{listed([f.name for f in told])}.",
             "Give the example or signature with the model's own columns, and without its target.",
             code="model.signature",
         )
@@ -276,6 +320,12 @@ def _tabular(
     subject: Subject, kind: str, columns: tuple[Field, ...], classes: list[Any] | None
 ) -> Draft:
     told = subject.declared.classes
+    if told is not None and classes is None:
+        raise InvalidInput(
+            "The signature tells classes; the model answers a number and no probabilities of any.",
+            "Leave `classes` out of the signature.",
+            code="model.signature",
+        )
     if told is not None and classes is not None and len(told) != len(classes):
         raise InvalidInput(
             f"The model has {len(classes)} classes; the signature tells {len(told)}.",

@@ -179,9 +179,23 @@ _FILES: dict[str, Callable[[Path, str], Found]] = {
 def _mlflow(folder: Path) -> Found:
     """The flavour that Volant serves best: ONNX, text models, weights, pickles, pyfunc."""
     try:
-        return _of_flavors(folder, read_yaml(folder / "MLmodel"))
+        return _of_flavors(folder, _about(folder / "MLmodel"))
     except (OSError, LookupError, AttributeError, TypeError, ValueError) as error:
         raise _broken(folder / "MLmodel", f"can't be used: {str(error)[:300]}") from None
+
+
+def _about(file: Path) -> Mapping[str, Any]:
+    """What an `MLmodel` says, with a mapping of flavors in it, each a mapping."""
+    about = read_yaml(file)
+    if not isinstance(about, Mapping):
+        raise _broken(file, "must be a mapping")
+    flavors = about.get("flavors")
+    if not isinstance(flavors, Mapping):
+        raise _broken(file, "names no flavors: `flavors` must be a mapping")
+    for name, flavor in flavors.items():
+        if not isinstance(flavor, Mapping):
+            raise _broken(file, f"can't be used: `flavors.{str(name)[:80]}` must be a mapping")
+    return about
 
 
 def _of_flavors(folder: Path, about: Mapping[str, Any]) -> Found:
@@ -193,7 +207,6 @@ def _of_flavors(folder: Path, about: Mapping[str, Any]) -> Found:
             facts = {**facts, **found.facts, "flavor": name}
             return Found(found.format, found.kind, found.file, f"MLflow, {name}", facts)
     if "python_function" in flavors:
-        dict(flavors["python_function"])  # raises for what can't be one
         flavor = ", ".join(n for n in flavors if n != "python_function") or "python_function"
         return Found("mlflow", "mlflow", ".", f"MLflow, {flavor}", {**facts, "flavor": flavor})
     raise InvalidInput(

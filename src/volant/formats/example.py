@@ -90,26 +90,47 @@ def _from_json(body: Any) -> Example:
         if all(isinstance(row, dict) for row in rows):
             names = list(dict.fromkeys(str(k) for row in rows for k in row))
             return _columns({name: [row.get(name) for row in rows] for name in names})
+        if not _values(rows):
+            raise _wrong("The example holds no values.")
         return Example(matrix=rows)
     if not isinstance(body, dict):
         raise _wrong("The example is neither an object nor a list.")
     given = cast("dict[str, Any]", body)
     if "dataframe_split" in given:
         given = given["dataframe_split"]
+        if not isinstance(given, dict):
+            raise _wrong("The example's dataframe_split is no object.")
     if isinstance(given.get("inputs"), list) and given["inputs"]:
         return Example(tensors=_tensors(given["inputs"]))
     if set(given) >= {"columns", "data"}:
-        return _columns(
-            {
-                str(name): [row[i] for row in given["data"][:_MOST_ROWS]]
-                for i, name in enumerate(given["columns"])
-            }
-        )
+        return _split(given["columns"], given["data"])
     if given and all(isinstance(v, list) for v in given.values()):
         return _columns({name: values[:_MOST_ROWS] for name, values in given.items()})
     if given and not any(isinstance(v, list | dict) for v in given.values()):
         return _columns({name: [value] for name, value in given.items()})
     raise _wrong("The example has a form that isn't known.")
+
+
+def _split(names: Any, data: Any) -> Example:
+    """`{"columns": [name], "data": [row]}`."""
+    if not isinstance(names, list) or not isinstance(data, list):
+        raise _wrong("The example's columns and data aren't lists.")
+    columns = [str(name) for name in cast("list[Any]", names)]
+    rows = cast("list[Any]", data)[:_MOST_ROWS]
+    if len(set(columns)) != len(columns):
+        raise _wrong("Two columns of the example have the same name.")
+    if any(
+        not isinstance(row, list) or len(cast("list[Any]", row)) != len(columns) for row in rows
+    ):
+        raise _wrong("A row of the example's data has another number of values than columns.")
+    return _columns({name: [row[i] for row in rows] for i, name in enumerate(columns)})
+
+
+def _values(nested: Any) -> bool:
+    """Whether a list that is nested anyhow holds a value that isn't missing."""
+    if isinstance(nested, list):
+        return any(_values(one) for one in cast("list[Any]", nested))
+    return nested is not None
 
 
 def _columns(columns: dict[str, list[Any]]) -> Example:

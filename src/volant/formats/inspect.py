@@ -52,7 +52,7 @@ def inspect(inputs: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         folder = plain_copy(Path(inputs["folder"]), workdir / "source")
     else:
         folder = unpack(Path(inputs["upload"]), workdir / "source")
-    found = detect(folder)
+    found = _stored(folder) if "stored" in inputs else detect(folder)
     safe = found.file if found.format in _SAFE else None
     return {
         "source": str(folder),
@@ -65,6 +65,21 @@ def inspect(inputs: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
         "pickles": pickles_in(folder, safe),
         "environment": _environment(folder, found, str(inputs.get("env") or "auto")),
     }
+
+
+def _stored(folder: Path) -> Found:
+    """What is in a version that MLflow's client registered: a model that it logged, as a rule,
+    and else what anybody uploads."""
+    try:
+        return detect(folder)
+    except InvalidInput as error:
+        if (folder / "MLmodel").is_file():
+            raise
+        raise InvalidInput(
+            f"There is no MLmodel in the version's files. {error.what}",
+            "Log a model, as mlflow.sklearn.log_model does, not a folder; then register that.",
+            code=error.error_code,
+        ) from None
 
 
 def _digest(folder: Path) -> str:

@@ -13,9 +13,10 @@ from volant.formats.draft import Draft
 def settled(draft: Draft, found: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """The outputs to register; `found` are those of one row and two.
 
-    Declared ones hold, if `found` fits them; those that a graph tells are completed from
-    `found`. A size that the example alone tells is -1 where the inputs have other sizes
-    than their first that may be any: it may follow from one of them.
+    Declared ones hold, if `found` fits them; so do those that a graph tells, its -1 too: what
+    it leaves open may follow from the values. `found` completes a graph that tells no shape.
+    A size that the example alone tells is -1 where the inputs have other sizes than their
+    first that may be any: it may follow from one of them.
 
     Raises `InvalidInput` when the model doesn't answer what was declared.
     """
@@ -37,10 +38,9 @@ def _loose(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _completed(told: TensorSpec, found: TensorSpec, varying: bool) -> TensorSpec:
-    shape = _loose(found.shape) if varying else found.shape
-    if len(told.shape) == len(shape):
-        shape = tuple(b if a == -1 else a for a, b in zip(told.shape, shape, strict=True))
-    return replace(told, shape=shape)
+    if len(told.shape) == len(found.shape):
+        return told
+    return replace(told, shape=_loose(found.shape) if varying else found.shape)
 
 
 def _agreed(told: TensorSpec, found: dict[str, TensorSpec]) -> TensorSpec:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from volant.bounded_yaml import read_yaml
 from volant.errors import InvalidInput
@@ -62,18 +62,25 @@ def requirements_of(folder: Path) -> tuple[str, ...] | None:
 
 
 def _of_python_env(body: Any) -> list[str]:
-    return [str(d) for d in body.get("dependencies") or () if not str(d).startswith("-r ")]
+    return [str(d) for d in _listed(body, "dependencies") if not str(d).startswith("-r ")]
 
 
 def _of_conda(body: Any) -> list[str]:
     lines: list[str] = []
-    for entry in body.get("dependencies") or ():
+    for entry in _listed(body, "dependencies"):
         if isinstance(entry, dict):
-            lines += [str(line) for line in entry.get("pip") or ()]
+            lines += [str(line) for line in _listed(entry, "pip")]
         elif re.split(r"[=<>! ]", str(entry))[0] not in ("python", "pip"):
             # conda writes one equals sign where pip writes two
             lines.append(re.sub(r"(?<![=<>!~])=(?!=)", "==", str(entry)))
     return lines
+
+
+def _listed(body: Any, key: str) -> list[Any]:
+    found = body.get(key)
+    if found is not None and not isinstance(found, list):
+        raise TypeError(f"{key} must be a list")
+    return cast("list[Any]", found or [])
 
 
 def normal(lines: Iterable[str], where: str) -> tuple[str, ...]:

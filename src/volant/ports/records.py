@@ -16,7 +16,7 @@ from typing import Protocol
 from volant.domain.contract import Contract
 from volant.domain.dataset import Dataset, DatasetVersion, Push
 from volant.domain.decision import Decision
-from volant.domain.deployment import Deployment, Revision
+from volant.domain.deployment import Deployment, Revision, Settings
 from volant.domain.event import Event
 from volant.domain.loop import Loop, ReplicaSpec
 from volant.domain.minute import DeploymentMinute
@@ -185,8 +185,12 @@ class DecisionRecords(Protocol):
 
 
 class TrackingRecords(Protocol):
-    def experiment(self, name: str) -> Experiment:
-        """Get or create by name."""
+    def experiment(self, name: str, tags: Mapping[str, str] | None = None) -> Experiment:
+        """Get or create by name; it has these tags then, too."""
+        ...
+
+    def revive(self, name: str) -> bool:
+        """Restore the experiment, with its runs, if it is deleted; whether it was."""
         ...
 
     def record_run(self, run: TrackedRun, metrics: Sequence[Metric]) -> TrackedRun:
@@ -272,6 +276,16 @@ class DeploymentRecords(Protocol):
         event: Event | None = None,
         decision: Decision | None = None,
     ) -> None: ...
+
+    def set_settings(
+        self,
+        name: str,
+        settings: Settings,
+        event: Event | None = None,
+        decision: Decision | None = None,
+    ) -> None:
+        """The stored `settings.loaded` wins."""
+        ...
 
     def set_loaded(
         self, name: str, event: Event, decision: Decision | None = None, *, loaded: bool

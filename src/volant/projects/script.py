@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from volant.domain.manifest import CodesetInput, StepInput
+from volant.domain.run import INPUT_FILES
 from volant.domain.runnable import Port, RunnableSpec
 from volant.projects.texts import Reference, parts_of
 
 _RESULTS = '"$VOLANT_RESULTS_DIR"'
+_FILES = f"$VOLANT_WORKDIR/{INPUT_FILES}"
 _NUMBER = r"""volant_number() {
     case $2 in ''|*[!0-9eE.+-]*|*[!0-9.]) ;; *[0-9]*) return 0 ;; esac
     echo "$1 must be a number, not '$2'." >&2
@@ -166,7 +168,8 @@ class _Writer:
             variable = f"VOLANT_FILE_{len(self.places)}"
             self.places[name] = variable
             self.before += [
-                f'{variable}="$(mktemp -d)"/{shlex.quote(name)}',
+                f'mkdir -p -m 700 "{_FILES}"',
+                f'{variable}="{_FILES}"/{shlex.quote(name)}',
                 f'printf %s {self._value(name)} > "${variable}"',
             ]
         return f'"${self.places[name]}"'

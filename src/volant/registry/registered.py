@@ -24,6 +24,7 @@ MAX_KEY = 250
 MAX_TAG = 100_000
 MAX_NAME = 256
 RESERVED_ALIAS = "latest"
+_SHOWN = 10  # of a model's aliases, in a message
 
 _ALIAS = re.compile(r"[\w\-]{1,255}")
 _LIKE_A_VERSION = re.compile(r"[vV]\d+")
@@ -220,13 +221,12 @@ class RegisteredDesk:
         return loadable(uri, self._artifacts.local_path(uri))
 
     def version_by_alias(self, name: str, alias: str) -> RegisteredVersion:
-        """Raises `NotFound` with the aliases that there are."""
+        """Raises `NotFound` with some of the aliases that there are."""
         found = self._versions.by_alias(name, alias)
         if found is None:
-            known = self._models.get(name).aliases
             raise NotFound(
                 f"Registered model alias {alias[:250]} not found.",
-                f"There are: {', '.join(known) or 'none'}.",
+                _shown(list(self._models.get(name).aliases)),
                 code="model.no_alias",
             )
         return found
@@ -238,10 +238,7 @@ class RegisteredDesk:
         self, name: str, version: int, stage: str, archive_others: bool
     ) -> RegisteredVersion:
         """Set one of MLflow's old stages. It is a label: what serves isn't moved by it."""
-        known = {one.value.lower(): one for one in OldStage}
-        found = known.get(stage.lower())
-        if found is None:
-            raise _wrong("stage", stage, "one of " + ", ".join(one.value for one in OldStage))
+        found = _old_stage(stage)
         return self._versions.change(name, version, old_stage=found, archive_others=archive_others)
 
     def delete_version(self, name: str, version: int) -> None:
@@ -295,19 +292,31 @@ class RegisteredDesk:
         return self._versions.search(Search(where, order, limit, offset, project=project))
 
     def latest(self, name: str, stages: Sequence[str] = ()) -> Sequence[RegisteredVersion]:
-        """The newest version of each old stage, or of those that are asked for."""
+        """The newest version of each old stage, or of those that are asked for. Raises
+        `InvalidInput` for what is no stage."""
+        wanted = {_old_stage(stage) for stage in stages}
         self._models.get(name)
         quoted = name.replace("'", "''")
         found, _ = self.search_versions(f"name = '{quoted}'", ["version_number DESC"], 10_000, 0)
         newest: dict[OldStage, RegisteredVersion] = {}
         for version in found:
             newest.setdefault(version.old_stage, version)
-        wanted = {stage.lower() for stage in stages}
-        return [
-            version
-            for stage, version in newest.items()
-            if not wanted or stage.value.lower() in wanted
-        ]
+        return [version for stage, version in newest.items() if not wanted or stage in wanted]
+
+
+def _old_stage(stage: str) -> OldStage:
+    known = {one.value.lower(): one for one in OldStage}
+    found = known.get(stage.lower())
+    if found is None:
+        raise _wrong("stage", stage, "one of " + ", ".join(one.value for one in OldStage))
+    return found
+
+
+def _shown(aliases: Sequence[str]) -> str:
+    """The first of the aliases, each as far as anybody reads it."""
+    names = ", ".join(f"{each[:40]}…" if len(each) > 40 else each for each in aliases[:_SHOWN])
+    more = len(aliases) - _SHOWN
+    return f"There are: {names or 'none'}{f' and {more} more' if more > 0 else ''}."
 
 
 def loadable(uri: str, folder: Path) -> str:

@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 
 from volant.domain.run import StepContext
-from volant.errors import Conflict, InvalidInput, ResourceExhausted, Unavailable
+from volant.errors import Conflict, InvalidInput, ResourceExhausted, Unavailable, VolantError
 from volant.faults import crash_point
 from volant.ports.tables import Tables
 from volant.serving.batch_columns import ColumnRows
@@ -31,21 +31,27 @@ from volant.serving.batch_write import join, write_chunk, write_lines, write_sta
 from volant.serving.description import Description, read_description
 from volant.serving.inference import DESCRIPTION_FILE, Model, load
 from volant.serving.model_files import ModelFiles
+from volant.serving.refusal import nearest
 
 DATASET = "dataset:"
 REJECTED = ".rejected"
 _TELL_S = 1.0
+_MOST_NAMES = 10  # in one sentence
 
 
 @dataclass
 class _State:
-    """How far it is. `rows` were read in `chunks` chunks."""
+    """How far it is. `rows` were read in `chunks` chunks. `names` are the input's columns
+    that the output has, `own` what they are called there, `left_out` those that it lacks."""
 
     source: list[Any]
     chunks: int = 0
     rows: int = 0
     rejected: int = 0
     names: list[str] = field(default_factory=list[str])
+    own: list[str] = field(default_factory=list[str])
+    left_out: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
     done: bool = False
 
 
@@ -55,11 +61,12 @@ def batch(
     """Inputs: model_dir, files, model, version, input, output, chunk_rows, format, only,
     strict, overwrite, table_version (of an input dataset), python (the interpreter of the
     model's own environment; absent or None: this one's). Outputs: model, version, rows,
-    predicted, rejected, output, rejected_path, file (what is to be pushed, if the output
-    is a dataset).
+    predicted, rejected, output, rejected_path, warnings (sentences), file (what is to be
+    pushed, if the output is a dataset).
 
     Raises `InvalidInput` for an input that can't be used and, with `strict`, for the first
-    row that can't; `Conflict` when the output is there already.
+    row that can't; `Conflict` when the output is there already. The errors' details tell in
+    `predicted` how many rows are kept for the next attempt.
     """
     return _Batch(inputs, context, tables, tools).run()
 
@@ -88,9 +95,13 @@ class _Batch:
     def run(self) -> dict[str, Any]:
         state = self._begin()
         if not state.done:
-            self._predict(state)
-            crash_point("batch.predicted")
-            self._finish(state)
+            try:
+                self._predict(state)
+                crash_point("batch.predicted")
+                self._finish(state)
+            except VolantError as error:
+                error.details["predicted"] = state.rows
+                raise
         return {
             "model": self._inputs["model"],
             "version": self._inputs["version"],
@@ -99,6 +110,7 @@ class _Batch:
             "rejected": state.rejected,
             "output": str(self._inputs["output"]),
             "rejected_path": str(self._rejected) if state.rejected else None,
+            "warnings": state.warnings,
             "dataset": self._dataset,
             "file": str(self._target) if self._dataset is not None else None,
             "reason": f"{state.rows:,} rows, {state.rejected:,} of them rejected",
@@ -141,12 +153,15 @@ class _Batch:
             raise InvalidInput(
                 f"There is no folder {self._target.parent}.", "Make it, or give another output."
             )
-        if self._target.exists() and not self._inputs.get("overwrite"):
-            raise Conflict(
-                f"{self._target} is there already.",
-                "Give another output, or --overwrite.",
-                code="batch_output_exists",
-            )
+        if self._inputs.get("overwrite"):
+            return
+        for path in (self._target, self._rejected):
+            if path.exists():
+                raise Conflict(
+                    f"{path} is there already.",
+                    "Give another output, or --overwrite.",
+                    code="batch_output_exists",
+                )
 
     # predicting
 
@@ -154,22 +169,24 @@ class _Batch:
         about = self._about()
         reader = self._reader(about)
         model = self._loaded(about)
+        predictor = ChunkPredictor(model.predict, about, reader, only=self._only)
+        output = OutputTable(about, only=self._only)
         try:
-            self._chunks(state, ChunkPredictor(model.predict, about, reader, only=self._only))
+            self._chunks(state, predictor, output)
         finally:
             if isinstance(model, RemoteModel):
                 model.close()
+        state.warnings = self._warnings(about, state)
 
-    def _chunks(self, state: _State, predictor: ChunkPredictor) -> None:
+    def _chunks(self, state: _State, predictor: ChunkPredictor, output: OutputTable) -> None:
         rows = int(self._inputs["chunk_rows"])
         source = self._source(rows)
         progress = _Progress(source, state.rows)
-        for number, chunk in enumerate(_told(chunks(source.pieces, rows), self._input), 1):
+        for number, chunk in enumerate(self._told(source, rows), 1):
             if number <= state.chunks:
                 continue
-            if not state.names:
-                state.names = chunk.column_names
-            self._one(predictor, _with_columns(chunk, state.names), number, state)
+            whole = self._whole(chunk, state, output)
+            self._one(predictor, whole, number, state)
             crash_point("batch.chunk")
             state.chunks, state.rows = number, state.rows + chunk.num_rows
             write_state(vars(state), self._state_path)
@@ -181,6 +198,47 @@ class _Batch:
         state.rows += len(broken)
         state.rejected += len(broken)
         progress.tell(state.rows, last=True)
+
+    def _told(self, source: Source, rows: int) -> Iterator[pa.Table]:
+        """The chunks, and what stops the reading of them in our own words. A table without
+        rows is one chunk, so that its columns are looked at."""
+        some = False
+        try:
+            for chunk in chunks(source.pieces, rows):
+                some = True
+                yield chunk
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise unreadable(self._input, error) from error
+        if not some and source.schema is not None:
+            yield source.schema.empty_table()
+
+    def _whole(self, chunk: pa.Table, state: _State, output: OutputTable) -> pa.Table:
+        """`chunk` with the columns of those before it, in their order, and its own. JSON
+        objects may differ in their keys, and a CSV's header can't grow."""
+        new = [name for name in chunk.column_names if name not in state.names]
+        if state.names and self._kind == "csv":
+            state.left_out += [name for name in new if name not in state.left_out]
+        else:
+            state.names += new
+        state.own = output.named(state.names, state.own)
+        nothing = pa.nulls(chunk.num_rows)
+        names = dict.fromkeys([*state.names, *new])
+        return pa.table({n: chunk.column(n) if n in chunk.column_names else nothing for n in names})
+
+    def _warnings(self, about: Description, state: _State) -> list[str]:
+        """What was done with the columns that nobody may have meant."""
+        found: list[str] = []
+        names = [*state.names, *state.left_out]
+        missing = [c.name for c in about.columns if c.name not in names] if names else []
+        if missing:
+            hints = "".join(nearest(name, names) for name in missing[:1])
+            found.append(f"Predicted without the columns: {_listed(missing)}.{hints}")
+        if state.left_out and not self._only:
+            found.append(
+                f"Columns that begin after the first chunk aren't in the CSV:"
+                f" {_listed(state.left_out)}. Parquet and JSON lines take them."
+            )
+        return found
 
     def _about(self) -> Description:
         files = ModelFiles(self._folder, self._inputs["files"])
@@ -199,7 +257,8 @@ class _Batch:
         return RemoteModel(Path(str(python)), self._folder, files, about)
 
     def _one(self, predictor: ChunkPredictor, chunk: pa.Table, number: int, state: _State) -> None:
-        found = predictor.predict(chunk)
+        carried = chunk.select(state.names).rename_columns(state.own)
+        found = predictor.predict(chunk, carried)
         if found.rejected and self._inputs.get("strict"):
             place = min(found.rejected)
             raise _strict(f"row {state.rows + place + 1}: {found.rejected[place]}")
@@ -225,22 +284,25 @@ class _Batch:
         name = self._input.removeprefix(DATASET).partition("@")[0]
         version = self._inputs.get("table_version")
         total = self._tables.read(name, version=version, columns=()).num_rows
-        return Source(self._tables.scan(name, version=version, rows=min(rows, 1 << 16)), total)
+        return Source(
+            self._tables.scan(name, version=version, rows=min(rows, 1 << 16)), lambda: total
+        )
 
     # the end
 
     def _finish(self, state: _State) -> None:
-        empty = OutputTable(self._about(), only=self._only).schema(state.names)
+        carried = pa.schema([(name, pa.string()) for name in state.own])
+        empty = OutputTable(self._about(), only=self._only).schema(carried)
         names = [self._draft / f"{number:08}" for number in range(1, state.chunks + 1)]
         parts = [name.with_suffix(f".{self._kind}") for name in names]
-        if self._kind == "csv":
-            empty = self._header(empty)
         try:
             join(parts, self._target, self._kind, empty)
             if state.rejected:
                 reasons = [name.with_suffix(REJECTED) for name in names]
                 broken = self._draft / f"broken{REJECTED}"
                 join([*reasons, broken], self._rejected, "jsonl", empty)
+            elif self._inputs.get("overwrite"):  # what the replaced output had
+                self._rejected.unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(self._target, error) from error
         crash_point("batch.joined")
@@ -249,10 +311,6 @@ class _Batch:
         for file in self._draft.iterdir():
             if file != self._state_path:
                 file.unlink()
-
-    def _header(self, empty: pa.Schema) -> pa.Schema:
-        """A CSV has one header, and every chunk these columns."""
-        return empty
 
 
 class _Progress:
@@ -272,31 +330,18 @@ class _Progress:
         spent = max(now - self._began, 1e-6)
         rate = (rows - self._before) / spent
         words = [f"{rows:,} rows", f"{rate:,.0f} rows/s"]
-        total = self._source.total
-        share = rows / total if total else self._source.share()
-        if share and not last:
+        total = self._source.total()
+        if total and rows and not last:
+            share = min(rows / total, 1.0)
             words.append(f"{share:.0%}")
             left = (rows / share - rows) / rate if rate else 0.0
             words.append(f"{left:,.0f} s left")
         print(", ".join(words), flush=True)  # noqa: T201 - a step's output is its log
 
 
-def _told(pieces: Iterator[pa.Table], name: str) -> Iterator[pa.Table]:
-    """`pieces`, and what stops the reading of them in our own words."""
-    try:
-        yield from pieces
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise unreadable(Path(name), error) from error
-
-
-def _with_columns(chunk: pa.Table, names: list[str]) -> pa.Table:
-    """JSON objects may differ in their keys: the first chunk's make the output."""
-    if chunk.column_names == names:
-        return chunk
-    nothing = pa.nulls(chunk.num_rows, pa.string())
-    return pa.table(
-        {name: chunk.column(name) if name in chunk.column_names else nothing for name in names}
-    )
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _strict(what: str) -> InvalidInput:

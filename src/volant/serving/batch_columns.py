@@ -13,6 +13,7 @@ from volant.errors import InvalidInput
 from volant.serving.batch_rows import WORDS, Tools
 from volant.serving.datatypes import Array
 from volant.serving.description import Description
+from volant.serving.refusal import nearest
 
 
 class ColumnRows:
@@ -28,6 +29,14 @@ class ColumnRows:
 
     def read(self, rows: pa.Table, rejected: dict[int, str]) -> ColumnChunk:
         """The rows' values; those without a usable one are put into `rejected`."""
+        names = [field.name for field in self._about.columns]
+        if not set(names) & set(rows.column_names):
+            raise InvalidInput(
+                f"{self._name} has none of the model's columns.",
+                f"The model wants: {', '.join(names)}; it has: {', '.join(rows.column_names)}.",
+                code="missing_column",
+                details={"column": names[0]},
+            )
         values = [self._column(rows, field, rejected) for field in self._about.columns]
         return ColumnChunk(self._feeds(values, rejected))
 
@@ -38,7 +47,8 @@ class ColumnRows:
         if field.name not in rows.column_names:
             if not field.nullable:
                 raise InvalidInput(
-                    f"{self._name} lacks the column {field.name!r}.",
+                    f"{self._name} lacks the column {field.name!r}."
+                    f"{nearest(field.name, rows.column_names)}",
                     f"The model wants: {', '.join(c.name for c in self._about.columns)}.",
                     code="missing_column",
                     details={"column": field.name},

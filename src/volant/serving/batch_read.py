@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ FORMATS = {
     ".json": "jsonl",
 }
 _BLOCK = 4 << 20  # bytes of text that are parsed at once
+_LONG = re.compile(rb"[0-9]{19}")  # such a whole number may have more than 64 bits
+_EXACT = 2**53  # whole numbers up to here are the same as floats
 
 
 @dataclass
@@ -38,12 +43,13 @@ class Broken:
 
 @dataclass
 class Source:
-    """Where rows come from. `total` is their number, None when that isn't known;
-    `share` tells how much was read of what there is, from 0 to 1."""
+    """Where rows come from. `total` tells their number, where it isn't known as it is
+    expected after the rows so far, None before any. `schema` has the columns, also where
+    there is no row; None where only the rows tell."""
 
     pieces: Iterator[pa.Table]
-    total: int | None = None
-    share: Callable[[], float | None] = lambda: None
+    total: Callable[[], float | None]
+    schema: pa.Schema | None = None
     broken: list[Broken] = field(default_factory=list[Broken])
 
 
@@ -74,9 +80,11 @@ def open_source(path: Path, kind: str, rows: int) -> Source:
 
 def unreadable(path: Path | str, error: Exception) -> InvalidInput:
     """What to say when reading stops in the middle."""
+    reason = str(error).splitlines()[0]
+    other = isinstance(error, UnicodeDecodeError) or "invalid UTF8" in reason
     return InvalidInput(
-        f"{path} can't be read: {str(error).splitlines()[0]}",
-        "Mend the file, or write it again; what was predicted before that is kept.",
+        f"{path} can't be read: {reason}",
+        "It isn't UTF-8 text: save it as UTF-8." if other else "Mend the file, or write it again.",
         code="batch_input",
     )
 
@@ -98,13 +106,51 @@ def chunks(pieces: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def _joined(pieces: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(pieces, promote_options="permissive")
+    """One table; a column whose types can't be one is text."""
+    try:
+        return pa.concat_tables(pieces, promote_options="permissive")
+    except pa.ArrowException:
+        names = dict.fromkeys(name for piece in pieces for name in piece.column_names)
+        return pa.table({name: _one_column(name, pieces) for name in names})
+
+
+def _one_column(name: str, pieces: list[pa.Table]) -> pa.ChunkedArray:
+    parts = [
+        piece.select([name])
+        if name in piece.column_names
+        else pa.table({name: pa.nulls(piece.num_rows)})
+        for piece in pieces
+    ]
+    try:
+        whole = pa.concat_tables(parts, promote_options="permissive")
+    except pa.ArrowException:
+        return pa.chunked_array([as_text(part.column(0).to_pylist()) for part in parts])
+    return whole.column(0)
+
+
+def as_text(values: Sequence[Any]) -> pa.Array:
+    """Values of any types as they would be written."""
+    return pa.array([None if value is None else _word(value) for value in values], pa.string())
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, (dict, list, bool)):
+        return str(value)
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # whole numbers of more than 64 bits
+        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
 def _parquet(path: Path, rows: int) -> Source:
     file = pq.ParquetFile(path)
+    names = file.schema_arrow.names
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"{path.name} names a column twice.", "Rename one of them.")
     pieces = (pa.Table.from_batches([b]) for b in file.iter_batches(batch_size=min(rows, 1 << 16)))
-    return Source(pieces, file.metadata.num_rows)
+    return Source(pieces, lambda: file.metadata.num_rows, file.schema_arrow)
 
 
 def _csv(path: Path) -> Source:
@@ -127,36 +173,65 @@ def _csv(path: Path) -> Source:
         broken.append(Broken(row.number, row.text, reason))
         return "skip"
 
-    size = path.stat().st_size
-    file = pa.OSFile(str(path))
     parse = pacsv.ParseOptions(
         delimiter=delimiter, newlines_in_values=True, invalid_row_handler=odd
     )
     read = pacsv.ReadOptions(block_size=_BLOCK, use_threads=False)
-    names = pacsv.open_csv(path, read_options=read, parse_options=parse).schema.names
+    with pacsv.open_csv(path, read_options=read, parse_options=parse) as opened:
+        written = opened.schema.names
+    names = [name.strip() for name in written]  # as a push to a dataset takes them
     if len(set(names)) < len(names):
         raise InvalidInput(f"{path.name} names a column twice.", "Rename one of them.")
     broken.clear()
     convert = pacsv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+        column_types=dict.fromkeys(written, pa.string()), strings_can_be_null=False
     )
-    reader = pacsv.open_csv(file, read_options=read, parse_options=parse, convert_options=convert)
-    pieces = (pa.Table.from_batches([batch]) for batch in reader)
-    return Source(pieces, None, lambda: min(file.tell() / size, 1.0) if size else None, broken)
+    reader = pacsv.open_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+    schema = pa.schema([(name, pa.string()) for name in names])
+    gauge = _Gauge(path.stat().st_size)
+
+    def pieces() -> Iterator[pa.Table]:
+        for batch in reader:
+            gauge.add(batch.num_rows, _written(batch))
+            yield pa.Table.from_batches([batch]).rename_columns(names)
+
+    return Source(pieces(), gauge.total, schema, broken)
+
+
+class _Gauge:
+    """How many rows a file of `size` bytes has, going by those that were read."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rows = self._bytes = 0
+
+    def add(self, rows: int, size: int) -> None:
+        self._rows += rows
+        self._bytes += size
+
+    def total(self) -> float | None:
+        return self._rows * self._size / self._bytes if self._bytes > 0 else None
+
+
+def _written(batch: pa.RecordBatch) -> int:
+    """How many bytes of text a piece was, nearly: where in the file the reader is says
+    nothing, since it reads ahead. A text has an offset of 4 bytes, and had a delimiter."""
+    return batch.nbytes - 3 * batch.num_rows * batch.num_columns
 
 
 def _jsonl(path: Path, rows: int) -> Source:
-    size = path.stat().st_size
+    gauge = _Gauge(path.stat().st_size)
     broken: list[Broken] = []
     file = path.open("rb")
 
     def pieces() -> Iterator[pa.Table]:
         held: list[dict[str, Any]] = []
         for number, line in enumerate(file, 1):
+            gauge.add(1, len(line))
             if not line.strip():
                 continue
             try:
-                row = orjson.loads(line)
+                row = _parsed(line)
             except orjson.JSONDecodeError as error:
                 broken.append(Broken(number, _text(line), f"not JSON: {error}"))
                 continue
@@ -170,7 +245,16 @@ def _jsonl(path: Path, rows: int) -> Source:
         if held:
             yield _table(held)
 
-    return Source(pieces(), None, lambda: min(file.tell() / size, 1.0) if size else None, broken)
+    return Source(pieces(), gauge.total, None, broken)
+
+
+def _parsed(line: bytes) -> Any:
+    """A line's value; its whole numbers with all their digits."""
+    value = orjson.loads(line)
+    if _LONG.search(line):
+        with contextlib.suppress(RecursionError):
+            return json.loads(line)
+    return value
 
 
 def _text(line: bytes) -> str:
@@ -183,21 +267,15 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Plain values of one type as they are; whatever is mixed or nested as text."""
+    """Plain values of one type as they are; whatever is mixed or nested as text, and whole
+    numbers that their column's type would change."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int} or kinds <= {int, float} or kinds <= {bool} or kinds <= {str}:
+    mixed = kinds == {int, float}
+    if mixed and any(type(value) is int and abs(value) > _EXACT for value in values):
+        return as_text(values)
+    if mixed or (len(kinds) <= 1 and kinds <= {int, float, bool, str}):
         try:
-            return pa.array([float(v) if float in kinds and v is not None else v for v in values])
+            return pa.array([float(v) if mixed and v is not None else v for v in values])
         except (pa.ArrowException, OverflowError):
             pass  # integers beyond 64 bits
-    return pa.array(
-        [
-            v
-            if v is None or isinstance(v, str)
-            else orjson.dumps(v).decode()
-            if isinstance(v, (dict, list, bool))
-            else str(v)
-            for v in values
-        ],
-        pa.string(),
-    )
+    return as_text(values)

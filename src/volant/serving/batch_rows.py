@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from volant.domain.contract import ColumnType
 from volant.errors import Unavailable
-from volant.serving.datatypes import Array, texts
+from volant.serving.datatypes import DTYPE, FLOATS, Array, texts
 from volant.serving.description import Description
 from volant.serving.query import Answer
 from volant.serving.refusal import Refusal
@@ -87,8 +87,10 @@ class ChunkPredictor:
         self._reader = reader
         self._output = OutputTable(about, only=only)
 
-    def predict(self, rows: pa.Table) -> Predicted:
-        """Raises `InvalidInput` when the chunk lacks a column that the model needs,
+    def predict(self, rows: pa.Table, carried: pa.Table | None = None) -> Predicted:
+        """`carried` has what the output has of each row; all columns when absent.
+
+        Raises `InvalidInput` when the chunk lacks a column that the model needs,
         `Unavailable` when the model's process ended."""
         rejected: dict[int, str] = {}
         read = self._reader.read(rows, rejected)
@@ -96,7 +98,7 @@ class ChunkPredictor:
         parts: list[tuple[Array, Answer]] = []
         for group in read.groups(good):
             self._answer(group, read, parts, rejected)
-        return Predicted(self._output.of(rows, parts), rejected)
+        return Predicted(self._output.of(rows if carried is None else carried, parts), rejected)
 
     def _answer(
         self,
@@ -107,7 +109,9 @@ class ChunkPredictor:
     ) -> None:
         """Predict; where the model refuses, halve until the rows that it minds are alone."""
         try:
-            parts.append((places, self._predict(rows.feeds(places))))
+            answer = self._predict(rows.feeds(places))
+            self._output.check(answer, len(places))
+            parts.append((places, answer))
         except Unavailable:
             raise
         except Exception as error:
@@ -126,36 +130,60 @@ class OutputTable:
         self._about = about
         self._only = only
 
-    def schema(self, names: Sequence[str]) -> pa.Schema:
-        """The output's columns when no row was predicted."""
-        rows = pa.table({name: pa.array([], pa.string()) for name in names})
-        columns = [] if self._only else self._own(rows)
-        names = [name for name, _ in columns]
-        for output in self._about.outputs:
-            names += self._labels(output.name) or [output.name]
-        return pa.schema([(name, pa.string()) for name in names])
+    def named(self, names: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+        """What the input's columns are called in the output; `before` is what the first of
+        them are already. One that is named like a prediction gives way."""
+        taken = set(self._predictions())
+        called, used = list(before), taken | set(names) | set(before)
+        for name in names[len(called) :]:
+            own, number = name, 1
+            if name in taken or name in called:
+                own = f"input_{name}"
+                while own in used:
+                    number += 1
+                    own = f"input_{name}_{number}"
+            called.append(own)
+            used.add(own)
+        return called
 
-    def of(self, rows: pa.Table, parts: list[tuple[Array, Answer]]) -> pa.Table:
+    def check(self, answer: Answer, rows: int) -> None:
+        """Raises `Refusal` for an answer that isn't one value a row: nobody could tell
+        which value is whose."""
+        for output, values in zip(self._about.outputs, answer.outputs, strict=True):
+            if values.shape[:1] != (rows,):
+                found = values.shape[0] if values.ndim else "no"
+                raise Refusal(
+                    500, f"the model answered {found} values of {output.name!r} to {rows} rows"
+                )
+
+    def schema(self, carried: pa.Schema) -> pa.Schema:
+        """The output's columns when no row was predicted."""
+        fields = [] if self._only else list(carried)
+        for output in self._about.outputs:
+            labels = self._labels(output.name)
+            kind = _arrow_type(output.datatype, 1 if labels else len(output.shape))
+            fields += [pa.field(name, kind) for name in labels or [output.name]]
+        return pa.schema(fields)
+
+    def of(self, carried: pa.Table, parts: list[tuple[Array, Answer]]) -> pa.Table:
         """`parts` are the places of rows and their answers, in any order."""
         if not parts:
-            return self.schema(rows.column_names).empty_table()
+            return self.schema(carried.schema).empty_table()
         places = np.concatenate([where for where, _ in parts])
         order = np.argsort(places)
-        columns = [] if self._only else self._own(rows.take(pa.array(places[order])))
+        columns: list[tuple[str, Any]] = []
+        if not self._only:
+            rows = carried.take(pa.array(places[order]))
+            columns = list(zip(rows.column_names, rows.columns, strict=True))
         for number, output in enumerate(self._about.outputs):
             values = _together([answer.outputs[number] for _, answer in parts])
             columns += self._named(output.name, values[order])
         return pa.table([c for _, c in columns], names=[n for n, _ in columns])
 
-    def _own(self, rows: pa.Table) -> list[tuple[str, Any]]:
-        """The input's columns; one that is named like a prediction gives way."""
-        taken = {output.name for output in self._about.outputs}
+    def _predictions(self) -> Iterator[str]:
         for output in self._about.outputs:
-            taken.update(self._labels(output.name))
-        return [
-            (f"input_{name}" if name in taken else name, rows.column(name))
-            for name in rows.column_names
-        ]
+            yield output.name
+            yield from self._labels(output.name)
 
     def _labels(self, output: str) -> list[str]:
         """The columns of the classes' probabilities; none for other outputs."""
@@ -172,6 +200,19 @@ class OutputTable:
         if values.dtype == object:
             return [(name, pa.array([_cell(v) for v in values.tolist()]))]
         return [(name, pa.array(values))]
+
+
+def _arrow_type(datatype: str, sizes: int) -> pa.DataType:
+    """Of a value a row, as `_named` writes it: in lists where the shape has several sizes."""
+    if datatype == "BYTES":
+        kind = pa.string()
+    elif sizes > 1 and datatype != "BOOL":
+        kind = pa.float64() if datatype in FLOATS else pa.int64()
+    else:
+        kind = pa.from_numpy_dtype(DTYPE[datatype])
+    for _ in range(sizes - 1):
+        kind = pa.list_(kind)
+    return kind
 
 
 def _together(arrays: list[Array]) -> Array:

@@ -15,6 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from volant.durable import sync, whole
+from volant.serving.batch_read import as_text
 
 
 def write_chunk(rows: pa.Table, path: Path, kind: str) -> None:
@@ -52,17 +53,51 @@ def join(chunks: Sequence[Path], target: Path, kind: str, empty: pa.Schema) -> N
 
 
 def _join_parquet(chunks: Sequence[Path], target: Path, empty: pa.Schema) -> None:
-    chunks = [chunk for chunk in chunks if pq.read_metadata(chunk).num_rows]
-    schemas = [pq.read_schema(chunk) for chunk in chunks] or [empty]
-    schema = pa.unify_schemas(schemas, promote_options="permissive")
+    full = [chunk for chunk in chunks if pq.read_metadata(chunk).num_rows]
+    schemas = [pq.read_schema(chunk) for chunk in full or chunks] or [empty]
+    try:
+        _write_parquet(full, target, _one_schema(schemas, exact=False))
+    except pa.ArrowInvalid:  # a whole number that the other chunks' floats can't be
+        _write_parquet(full, target, _one_schema(schemas, exact=True))
+
+
+def _one_schema(schemas: Sequence[pa.Schema], *, exact: bool) -> pa.Schema:
+    """Of all chunks; a column whose types can't be one is text. `exact`: so is one that
+    holds whole numbers here and others there."""
+    kinds: dict[str, list[pa.DataType]] = {}
+    for name, kind in ((field.name, field.type) for schema in schemas for field in schema):
+        found = kinds.setdefault(name, [])
+        if kind not in found and not pa.types.is_null(kind):
+            found.append(kind)
+    return pa.schema([(name, _one_type(found, exact=exact)) for name, found in kinds.items()])
+
+
+def _one_type(kinds: Sequence[pa.DataType], *, exact: bool) -> pa.DataType:
+    if len(kinds) < 2:
+        return kinds[0] if kinds else pa.null()
+    if exact:
+        return pa.string()
+    try:
+        parts = [pa.schema([("", kind)]) for kind in kinds]
+        return pa.unify_schemas(parts, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return pa.string()
+
+
+def _write_parquet(chunks: Sequence[Path], target: Path, schema: pa.Schema) -> None:
     with pq.ParquetWriter(target, schema) as writer:
         for chunk in chunks:
             table = pq.read_table(chunk)
-            missing = {n: pa.nulls(len(table), schema.field(n).type) for n in schema.names}
-            columns = {
-                n: table.column(n) if n in table.column_names else missing[n] for n in missing
-            }
-            writer.write_table(pa.table(columns).cast(schema))
+            writer.write_table(pa.table([_cast(table, field) for field in schema], schema=schema))
+
+
+def _cast(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    if field.name not in table.column_names:
+        return pa.chunked_array([pa.nulls(len(table), field.type)])
+    column = table.column(field.name)
+    if pa.types.is_string(field.type) and column.type != field.type:
+        return pa.chunked_array([as_text(column.to_pylist())])
+    return column.cast(field.type)
 
 
 def write_lines(lines: Sequence[dict[str, Any]], path: Path) -> None:

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter, time
 
@@ -80,8 +81,9 @@ class Batcher:
 
     def submit(self, query: Query, done: Done) -> Work:
         """Queue `query`; `done` is called on the loop, once, with the answer or the
-        exception. Raises `Refusal` (503) when too much waits already: it is the replica
-        that is busy, whoever asks, so it isn't a 429."""
+        exception; should that raise, once more, with an exception. Raises `Refusal` (503)
+        when too much waits already: it is the replica that is busy, whoever asks, so it
+        isn't a 429."""
         limits = self._limits
         if self._rows and (
             self._rows + query.rows > limits.queue_rows
@@ -123,7 +125,12 @@ class Batcher:
             return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
-        future = self._thread.submit(self._run, batch)
+        try:
+            future = self._thread.submit(self._run, batch)
+        except RuntimeError as error:  # no thread can be had now; the next batch tries again
+            self._thread = None
+            self._finish(batch, [error] * len(batch), rows, 0.0)
+            return
 
         def back(future: Future[tuple[list[Answer | Exception], float]]) -> None:
             outcomes, seconds = future.result()
@@ -181,31 +188,40 @@ class Batcher:
         totals.last = time()
         self._counters.predicted(len(batch), rows, seconds)
         for work, outcome in zip(batch, outcomes, strict=True):
-            work.done(work.query, outcome)
+            try:
+                work.done(work.query, outcome)
+            except Exception as error:  # the others of the batch, and the queue, go on
+                _tell(work, error)
         if self._queue:
             self._loop.call_soon(self._next)
         else:
             self._scheduled = False
 
     def _run(self, batch: list[Work]) -> tuple[list[Answer | Exception], float]:
+        """Never raises: without an outcome the queue would stand still for good."""
         started = perf_counter()
-        outcomes = self._outcomes(batch)
+        outcomes: list[Answer | Exception]
+        try:
+            outcomes = self._outcomes(batch)
+        except BaseException as error:
+            outcomes = [_failure(error)] * len(batch)
         return outcomes, perf_counter() - started
 
     def _outcomes(self, batch: list[Work]) -> list[Answer | Exception]:
         if len(batch) == 1:
             return [self._alone(batch[0])]
-        feeds = [
-            np.concatenate(parts)
-            for parts in zip(*(work.query.feeds for work in batch), strict=True)
-        ]
+        rows = sum(work.query.rows for work in batch)
         try:
+            feeds = [
+                np.concatenate(parts)
+                for parts in zip(*(work.query.feeds for work in batch), strict=True)
+            ]
             answer = self._predict(feeds)
-        except Exception:
+            whole = all(len(array) == rows for array in answer.outputs)
+        except BaseException:
             # One of them spoils the batch: each gets its own answer or its own error.
             return [self._alone(work) for work in batch]
-        rows = sum(work.query.rows for work in batch)
-        if any(len(array) != rows for array in answer.outputs):  # it can't be divided
+        if not whole:  # it can't be divided
             return [self._alone(work) for work in batch]
         if (log := self.log) is not None:
             log.answered([work.query for work in batch], feeds, answer.outputs)
@@ -216,8 +232,8 @@ class Batcher:
         outcome: Answer | Exception
         try:
             outcome = self._predict(query.feeds)
-        except Exception as error:
-            outcome = error
+        except BaseException as error:
+            outcome = _failure(error)
         if (log := self.log) is not None:
             if isinstance(outcome, Answer):
                 log.answered((query,), query.feeds, outcome.outputs)
@@ -225,6 +241,24 @@ class Batcher:
                 status = outcome.status if isinstance(outcome, Refusal) else 500
                 log.answered((query,), query.feeds, (), status)
         return outcome
+
+
+def _failure(error: BaseException) -> Exception:
+    """What a request's client is told of. A model that leaves (`SystemExit`) or cancels
+    ends its own request with that, and neither the thread nor the process."""
+    if isinstance(error, Exception):
+        return error
+    failure = RuntimeError(f"The model raised {type(error).__name__}.")
+    failure.__cause__ = error
+    return failure
+
+
+def _tell(work: Work, error: Exception) -> None:
+    """Its answer couldn't be given: it is told that, if that much is possible."""
+    failure = RuntimeError("The answer couldn't be given.")
+    failure.__cause__ = error
+    with suppress(Exception):
+        work.done(work.query, failure)
 
 
 def _parts(answer: Answer, batch: list[Work]) -> list[Answer | Exception]:

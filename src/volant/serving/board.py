@@ -17,6 +17,7 @@ from volant.serving.counter_map import (
     BYTES_OUT,
     COLD_STARTS,
     COPIED,
+    COPIED_END,
     COPY_ERRORS,
     COPY_REFUSED,
     COPY_US,
@@ -29,6 +30,7 @@ from volant.serving.counter_map import (
     LAST,
     LATENCY,
     LOSSES,
+    LOST,
     MEMORY,
     OWN,
     PID,
@@ -57,7 +59,7 @@ from volant.serving.counter_map import (
 from volant.serving.snapshot import Snapshot
 
 # What grows in a replica's row whenever it answers.
-_PULSE = (BYTES_IN, BYTES_OUT, COPY_US, COPY_REFUSED)
+_PULSE = (BYTES_IN, BYTES_OUT, COPY_US, COPY_REFUSED, LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +112,17 @@ class Board:
                 return Place(self.path, slot)
         return None
 
-    def release(self, place: Place) -> None:
-        """Its replica has ended: add what it counted to its revision's, and free it."""
+    def release(self, place: Place, *, cut: bool = False) -> None:
+        """Its replica has ended: add what it counted to its revision's, and free it. `cut`:
+        the requests that it hadn't answered are lost with it."""
         words = self._words
         at = row_at(REPLICAS_AT + place.slot)
         if not words[at + TAKEN]:
             return
         with self._changing():
             total = self._total(words[at + REVISION], words[at + VERSION])
+            if cut:
+                words[at + LOST] += words[at + IN_FLIGHT]
             _add(words, at, total)
             for route in range(at + ROUTES_AT, at + LATENCY, ROUTE_WORDS):
                 if words[route]:
@@ -125,6 +130,11 @@ class Board:
                     for place_in, counter in enumerate(ROUTED, 1):
                         words[target + counter] += words[route + place_in]
             _clear(words, at)
+
+    def lose(self, revision: int, version: int, requests: int) -> None:
+        """So many requests to that revision found no replica to answer them."""
+        with self._changing():
+            self._words[self._total(revision, version) + LOST] += requests
 
     def add(self, counter: int, amount: int = 1) -> None:
         """To the fleet's own row."""
@@ -165,10 +175,11 @@ class Board:
             row[PID]: {
                 "revision": row[REVISION],
                 "requests": sum(row[LATENCY:PREDICT])
-                + sum(row[COPIED:ROW])
+                + sum(row[COPIED:COPIED_END])
                 + row[REFUSED]
+                + row[LOST]
                 + row[COPY_REFUSED],
-                "errors": row[ERRORS] + row[COPY_ERRORS],
+                "errors": row[ERRORS] + row[LOST] + row[COPY_ERRORS],
                 "in_flight": row[IN_FLIGHT],
                 "queue_rows": row[QUEUE_ROWS],
                 "memory_bytes": row[MEMORY],
@@ -245,7 +256,7 @@ class Board:
 
 
 def _add(words: memoryview, source: int, target: int) -> None:
-    for first, end in ((FIRST, LAST), (LATENCY, ROW)):
+    for first, end in ((FIRST, LAST), (LATENCY, COPIED_END)):
         for place in range(first, end):
             if words[source + place]:
                 words[target + place] += words[source + place]

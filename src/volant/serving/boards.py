@@ -37,15 +37,22 @@ class Boards:
         board.add(STARTS)
         return board.assign(revision, version)
 
-    def free(self, deployment: str, place: Place | None, *, lost: bool = False) -> None:
-        """Its replica has ended, or never began; `lost` if nobody had asked it to."""
+    def free(
+        self, deployment: str, place: Place | None, *, lost: bool = False, cut: bool = False
+    ) -> None:
+        """Its replica has ended, or never began; `lost` if nobody had asked it to, `cut` if
+        what it hadn't answered are errors that nobody else counts."""
         board = self._boards.get(deployment)
         if board is None:
             return
         if lost:
             board.add(LOSSES)
         if place is not None:
-            board.release(place)
+            board.release(place, cut=cut)
+
+    def lose(self, deployment: str, revision: int, version: int, requests: int) -> None:
+        """As `Board.lose`."""
+        self._board(deployment).lose(revision, version, requests)
 
     def cold_start(self, deployment: str, seconds: float) -> None:
         """A client waited `seconds` from its connection to a ready replica."""

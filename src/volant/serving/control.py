@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from volant.serving.lifeline import hang_up
+
 _ROOM = 8  # descriptors that come with one read, at most
 
 
@@ -46,7 +48,7 @@ class Control:
     def close(self) -> None:
         """Say no more; the other end sees that this process ends."""
         self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
+        hang_up(self._socket)
         while self._passed:
             os.close(self._passed.popleft())
 

@@ -23,12 +23,13 @@ import mmap
 import os
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from volant.serving.latency import BUCKETS
 from volant.serving.snapshot import Snapshot
 
 MAGIC = int.from_bytes(b"volantct", "little")
-LAYOUT = 1
+LAYOUT = 2
 REPLICAS = 256  # rows for replicas that run at the same time
 REVISIONS = 128  # rows for revisions; the oldest are added up in one beyond that
 
@@ -51,13 +52,19 @@ FORWARDED, UNREACHED, SHADOWED, DIFFERED, DROPPED = 16, 17, 18, 19, 20
 COLD_STARTS, COLD_US, LAST_COLD_US, STARTS, LOSSES = 21, 22, 23, 24, 25
 CPU_US = 26
 COPY_REFUSED, COPY_ERRORS, COPY_US = 27, 28, 29  # of copies that a shadow was sent
+LOST = 30  # requests that got no answer of a replica; see `Snapshot.lost`
 LAST = 32
 ROUTES_AT = 32  # [revision, forwarded, unreached, shadowed, differed, dropped, -, -] each
 ROUTES, ROUTE_WORDS = 6, 8
 LATENCY = ROUTES_AT + ROUTES * ROUTE_WORDS
 PREDICT = LATENCY + BUCKETS
 COPIED = PREDICT + BUCKETS
-ROW = COPIED + BUCKETS
+COPIED_END = COPIED + BUCKETS
+# When requests came that have no answer yet: microseconds of `time.monotonic`, 0 for none.
+# Like the gauges they are the running replica's. They tell of a model that never answers,
+# also when it holds the whole process up.
+WAITING, WAITING_END = COPIED_END, COPIED_END + 32
+ROW = WAITING_END
 
 OWN = 0  # the fleet's row
 TOTALS = 1  # then the revisions'
@@ -141,18 +148,22 @@ def told(memory: mmap.mmap) -> tuple[Mapping[str, int], list[Snapshot]]:
     at = time.monotonic()
     by_revision: dict[int, list[int]] = {}
     versions: dict[int, int] = {}
-    running: dict[int, int] = {}
+    running: dict[int, list[list[int]]] = {}
     for values in totals + replicas:
         if values[TAKEN]:
             versions[values[REVISION]] = values[VERSION] or versions.get(values[REVISION], 0)
             _sum(by_revision, values[REVISION], values)
     for values in replicas:
         if values[TAKEN]:
-            running[values[REVISION]] = running.get(values[REVISION], 0) + 1
+            running.setdefault(values[REVISION], []).append(values)
             for revision, routed in _routed(values):
                 _sum(by_revision, revision, routed)
     return {name: fleet[place] for name, place in OWN_NAMES.items()}, [
-        _snapshot(number, versions.get(number, 0), running.get(number, 0), by_revision[number], at)
+        replace(
+            _snapshot(number, versions.get(number, 0), by_revision[number], at),
+            replicas=len(running.get(number, ())),
+            waiting=tuple(age for row in running.get(number, ()) for age in _ages(row, at)),
+        )
         for number in sorted(by_revision)
     ]
 
@@ -174,17 +185,21 @@ def _routed(values: list[int]) -> Iterable[tuple[int, list[int]]]:
             yield values[route], row
 
 
-def _snapshot(revision: int, version: int, replicas: int, row: list[int], at: float) -> Snapshot:
+def _ages(row: list[int], at: float) -> Iterable[float]:
+    return (max(0.0, at - came / 1e6) for came in row[WAITING:WAITING_END] if came)
+
+
+def _snapshot(revision: int, version: int, row: list[int], at: float) -> Snapshot:
     latency = tuple(row[LATENCY:PREDICT])
     return Snapshot(
         revision=revision,
         version=version,
         at=at,
-        replicas=replicas,
         answered=sum(latency),
         refused=row[REFUSED],
         failed=row[ERRORS],
         unreached=row[UNREACHED],
+        lost=row[LOST],
         rows=row[ROWS],
         batches=row[BATCHES],
         bytes_in=row[BYTES_IN],
@@ -204,5 +219,5 @@ def _snapshot(revision: int, version: int, replicas: int, row: list[int], at: fl
         copies_refused=row[COPY_REFUSED],
         copies_failed=row[COPY_ERRORS],
         copies_us=row[COPY_US],
-        copies=tuple(row[COPIED:ROW]),
+        copies=tuple(row[COPIED:COPIED_END]),
     )

@@ -21,6 +21,7 @@ from volant.serving.counter_map import (
     HEADER,
     LATENCY,
     LATENCY_US,
+    LOST,
     PID,
     PREDICT,
     PREDICT_US,
@@ -33,6 +34,8 @@ from volant.serving.counter_map import (
     ROWS,
     SIZE,
     TAKEN,
+    WAITING,
+    WAITING_END,
     blank,
     opened,
     told,
@@ -44,13 +47,14 @@ from volant.serving.snapshot import Snapshot
 class Counters:
     """One replica's row: the writer's end. Every method is a few stores to memory."""
 
-    __slots__ = ("_at", "_map", "_routes", "_words", "shared")
+    __slots__ = ("_free", "_map", "_routes", "_words", "shared")
 
     def __init__(self, memory: mmap.mmap, row: int, *, shared: bool) -> None:
         self._map = memory
         at = 8 * (HEADER + row * ROW)
         self._words = memoryview(memory)[at : at + 8 * ROW].cast("Q")
         self._routes: dict[int, int] = {}
+        self._free = list(range(WAITING, WAITING_END))
         self.shared = shared
 
     @classmethod
@@ -71,6 +75,25 @@ class Counters:
                 own._words[PID] = os.getpid()
                 return own
         return cls.private()
+
+    def waits(self, started: float) -> int:
+        """A request came at `started` (`perf_counter`) and waits for its answer. Returns its
+        place, for `done`; 0 when too many wait to remember this one."""
+        if not self._free:
+            return 0
+        place = self._free.pop()
+        self._words[place] = int(started * 1e6)
+        return place
+
+    def done(self, place: int) -> None:
+        """The request of that place waits no more."""
+        if place:
+            self._words[place] = 0
+            self._free.append(place)
+
+    def lost(self) -> None:
+        """A request ended without an answer, and by no fault of its client."""
+        self._words[LOST] += 1
 
     def answered(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         """One request got its answer `seconds` after it was here as a whole. A client's

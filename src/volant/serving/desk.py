@@ -7,7 +7,6 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
@@ -30,7 +29,8 @@ from volant.faults import crash_point
 from volant.ports.clock import Clock
 from volant.ports.records import DeploymentRecords, RevisionRecords
 from volant.serving.addresses import free_port, url_of
-from volant.serving.stages import check_replicas, check_rollout, stages
+from volant.serving.changes import changed_replicas, changed_settings
+from volant.serving.stages import check_replicas, check_rollout, check_settings, stages
 from volant.serving.steering import Steering
 from volant.serving.told import told
 
@@ -84,8 +84,8 @@ class DeploymentDesk:
         and, if they are given, these `settings`. Raises `Conflict` when it serves another
         model, `InvalidInput` for what can't be."""
         check_replicas(replicas)
-        if settings is not None and settings.rollout is not None:
-            check_rollout(settings.rollout)
+        if settings is not None:
+            check_settings(settings)
         others = self._deployments.list()
         known = next((d for d in others if d.name == name), None)
         if known is None and _NAME.fullmatch(name) is None:
@@ -121,6 +121,7 @@ class DeploymentDesk:
         key: str | None = None,
         replicas: ReplicaSpec | None = None,
         changes: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         rollout: RolloutSpec | Literal["now"] | None = None,
         by: str | None = None,
     ) -> Revision:
@@ -134,8 +135,10 @@ class DeploymentDesk:
             model: Whose version.
             version: A number or an alias; None: the newest that its gate didn't refuse.
             key: Makes asking twice the same revision; None: asked once.
-            replicas: For the deployment, from now on.
+            replicas: For the deployment, from now on: also when the version fails, for
+                it is started within them.
             changes: Of its replicas, by field, instead of all of them.
+            settings: Of its settings; see `changed_settings`.
             rollout: How it takes over; None: as the deployment's settings say.
             by: The person who asks, if it is one: then a decision tells it.
         """
@@ -144,9 +147,15 @@ class DeploymentDesk:
             check_rollout(rollout)
         known = next((d for d in self._deployments.list() if d.name == name), None)
         if changes:
-            replicas = replace(known.replicas if known else ReplicaSpec(), **changes)
-        if replicas is not None or known is None:
-            self.ensure(name, model, replicas or ReplicaSpec())
+            replicas = changed_replicas(known.replicas if known else ReplicaSpec(), changes)
+        if settings or replicas is not None or known is None:
+            before = known.settings if known else Settings()
+            self.ensure(
+                name,
+                model,
+                replicas or (known.replicas if known else ReplicaSpec()),
+                changed_settings(before, settings) if settings else None,
+            )
         deployment = self._deployments.get(name)
         _check_model(deployment, model)
         revision = Revision(
@@ -262,6 +271,11 @@ class DeploymentDesk:
     def scale(self, name: str, changes: Mapping[str, Any], *, by: str) -> dict[str, Any]:
         """Other replica counts; what isn't among `changes` stays."""
         self._steering.scale(name, changes, by)
+        return self.get(name)
+
+    def set(self, name: str, changes: Mapping[str, Any], *, by: str) -> dict[str, Any]:
+        """Other settings; what isn't among `changes` stays."""
+        self._steering.set(name, changes, by)
         return self.get(name)
 
     def load(self, name: str, *, loaded: bool, by: str) -> dict[str, Any]:

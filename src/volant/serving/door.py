@@ -66,6 +66,11 @@ class Door:
         """Go on with those who were answered."""
         self.busy = self._apology.step(now)
 
+    def refused(self) -> int:
+        """The predictions that were asked for here in vain, since this was last called."""
+        refused, self._apology.refused = self._apology.refused, 0
+        return refused
+
     def close(self) -> None:
         """Give the socket up; an internal one's path goes, too."""
         self.unwatch()

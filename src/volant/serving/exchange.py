@@ -29,6 +29,7 @@ class Exchange:
     __slots__ = (
         "_connection",
         "after",
+        "away",
         "body",
         "caller",
         "cancel",
@@ -44,6 +45,7 @@ class Exchange:
         "response",
         "rows",
         "started",
+        "waits",
     )
 
     def __init__(self, connection: Asking, method: bytes, path: bytes) -> None:
@@ -60,6 +62,8 @@ class Exchange:
         self.quiet = False  # a check or a scrape: counted nowhere, no sign of use
         self.copy = False  # of a request that another revision answers: this is its shadow
         self.started = 0.0  # `perf_counter` when the whole request was here
+        self.away = False  # another revision shall answer it
+        self.waits = 0  # its place among those that wait for an answer; see `Counters.waits`
         self.cancel: Callable[[], None] | None = None
         self.mark = b""  # complete header lines that go with any answer
         self.after: Callable[[Exchange], None] | None = None  # once the answer is sent

@@ -25,12 +25,14 @@ from volant.ports.replicas import ReplicaLauncher, ReplicaOrder
 from volant.serving.boards import Boards
 from volant.serving.desired import Desired, Patience
 from volant.serving.door import socket_folder, socket_name
+from volant.serving.log_files import note
 from volant.serving.pool import StillStarting
 from volant.serving.replica_handle import ReplicaHandle, ServedVersion
 from volant.serving.repository import Ask
 from volant.serving.served import Served
 from volant.serving.snapshot import Snapshot
 from volant.serving.traffic_table import TrafficTable
+from volant.serving.trouble import Trouble
 
 ENTRY = "volant.serving.replica:serve"
 _LONGEST_WAIT_S = 30.0
@@ -82,6 +84,7 @@ class Fleet:
         self._selector.register(self._bell, selectors.EVENT_READ, self._rung)
         self._sockets = itertools.count(1)
         self._views: Mapping[str, dict[str, Any]] = {}
+        self._troubles: Mapping[tuple[str, int], Trouble] = {}
         self._changed = threading.Condition()
         self._stopping = False
         self._warm_at = 0.0
@@ -129,6 +132,10 @@ class Fleet:
         of the time between them."""
         return self.boards.measure(deployment, revision)
 
+    def trouble(self, deployment: str, revision: int) -> Trouble | None:
+        """What that revision's replicas suffer from; None if they don't."""
+        return self._troubles.get((deployment, revision))
+
     def wait_for_change(self, timeout_s: float) -> None:
         """Return when a picture changed, or after `timeout_s`."""
         with self._changed:
@@ -174,6 +181,11 @@ class Fleet:
 
     def _publish(self, now: float) -> None:
         views = {name: served.view(now) for name, served in self._served.items()}
+        self._troubles = {
+            (name, revision): each
+            for name, served in self._served.items()
+            for revision, each in served.troubles(now).items()
+        }
         self._views = views
         with self._changed:
             self._changed.notify_all()
@@ -276,6 +288,7 @@ class Fleet:
                 "token_sha256": _listed(self._tokens),
                 "log": self._log_order(version.deployment),
                 "traffic": traffic,
+                "leave_s": self._patience.drain_s + self._patience.grace_s / 2,  # it says why
                 "target": replicas.target,
                 "counters": counters,
                 "log_file": str(self._logs / f"{version.deployment}.log"),
@@ -304,6 +317,16 @@ class Fleet:
         """How its process ended, if that was known at once and wasn't its own doing."""
         # One that leaves takes its time after it has closed its control socket.
         return self._launcher.ended(handle.pid, 0.0 if handle.leaving else _END_S)
+
+    def lost(self, handle: ReplicaHandle, problem: str) -> None:
+        """Its process has ended unasked: its own log may end without a word of that."""
+        version = handle.version
+        facts = {"replica": handle.pid, "revision": version.revision, "lost": problem}
+        note(self._logs / f"{version.deployment}.log", facts)
+
+    def refused(self, version: ServedVersion, requests: int) -> None:
+        """So many were told that no replica of it can be started."""
+        self.boards.lose(version.deployment, version.revision, version.version, requests)
 
     def watch(self, listening: socket.socket, react: Callable[[float], None]) -> None:
         self._selector.register(listening, selectors.EVENT_READ, lambda: react(time.monotonic()))
@@ -353,7 +376,13 @@ class Fleet:
             served.heard(handle, message, now)
         if ended:
             self._selector.unregister(handle.channel)
-            self.boards.free(handle.version.deployment, handle.place, lost=not handle.leaving)
+            # What was sent here by another replica is counted there.
+            self.boards.free(
+                handle.version.deployment,
+                handle.place,
+                lost=not handle.leaving,
+                cut=handle.public,
+            )
             served.gone(handle, now)
 
 

@@ -83,12 +83,13 @@ def _forward(
             respond(refused(refusal, stream=method == INFERS[1]))
         else:
             exchange.mark = split.mark
+            split.came_back(exchange)
             service.call(method, exchange, respond)
 
     peer = b"x-forwarded-for: %s\r\n" % exchange.peer.encode("latin-1")
     headers = {k: v for k, v in exchange.headers.items() if k != b"x-forwarded-for"}
     request = request_bytes(b"POST", _path(method), headers, exchange.body, peer)
-    exchange.cancel = split.send(route, request, done).cancel
+    split.pass_on(exchange, route, request, done)
 
 
 def _path(method: str) -> bytes:

@@ -206,7 +206,7 @@ class Stream:
         call = Call(self, self.head.path, self.head.headers)
         call.started = perf_counter()
         self._calls.append(call)
-        self._connection.server.began()
+        self._connection.server.began(call)
         return call
 
     def refuse(self, refusal: Refusal) -> None:
@@ -326,7 +326,7 @@ class Stream:
         for call in self._calls:
             if call.response is None:
                 call.over = True
-                self._connection.server.abandoned()
+                self._connection.server.abandoned(call)
                 call.give_up()
         self._calls.clear()
 

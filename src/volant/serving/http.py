@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self._hold()
         for exchange in self._pending:
             if exchange.response is None:
-                self._server.abandoned()
+                self._server.abandoned(exchange)
                 exchange.give_up()
         self._pending.clear()
         self._release()
@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
         if self.internal:
             exchange.copy = SHADOW_HEADER in exchange.headers
         self._pending.append(exchange)
-        server.began()
+        server.began(exchange)
         if len(self._pending) >= server.limits.pipelined:
             self._pause()
         try:
@@ -417,9 +417,9 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         server = self._server
         self._pending.append(exchange)
-        server.began()
         # The loop's clock is this one, only coarser.
         exchange.started = self._since
+        server.began(exchange)
         self._reading = True  # unread bytes may be under way: linger
         self._body = []
         exchange.refuse(refusal)

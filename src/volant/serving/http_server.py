@@ -184,22 +184,42 @@ class HttpServer:
 
     # bookkeeping
 
-    def began(self) -> None:
+    def began(self, exchange: Exchange) -> None:
         """A request is here as a whole, or is refused before."""
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         self.counters.set(IN_FLIGHT, self.in_flight)
+        exchange.waits = self.counters.waits(exchange.started)
 
-    def abandoned(self) -> None:
+    def away(self, exchange: Exchange) -> None:
+        """Another revision shall answer it: how long that takes says nothing of this one."""
+        exchange.away = True
+        self.counters.done(exchange.waits)
+        exchange.waits = 0
+
+    def back(self, exchange: Exchange) -> None:
+        """It couldn't: this one answers after all."""
+        exchange.away = False
+        exchange.waits = self.counters.waits(perf_counter())
+
+    def abandoned(self, exchange: Exchange) -> None:
         """Its client is gone: nobody waits for the answer."""
+        self._ended(exchange)
+        # What was sent here is counted where it came from.
+        here = not exchange.internal and not exchange.away
+        if here and perf_counter() - exchange.started >= self.limits.gave_up_s:
+            self.counters.lost()
+
+    def _ended(self, exchange: Exchange) -> None:
         self.in_flight -= 1
         self.counters.set(IN_FLIGHT, self.in_flight)
+        self.counters.done(exchange.waits)
+        exchange.waits = 0
 
     def count(self, exchange: Exchange) -> None:
         """Counters always; a log line only for what went wrong."""
-        self.in_flight -= 1
+        self._ended(exchange)
         counters = self.counters
-        counters.set(IN_FLIGHT, self.in_flight)
         status, body, _ = exchange.response or (0, b"", b"")
         if exchange.quiet:
             return

@@ -60,8 +60,8 @@ def load(folder: Path, files: Mapping[str, str]) -> Model:
     path), warmed with one prediction.
 
     Raises `NotFound` for a missing file, `Conflict` for an altered or unregistered one,
-    `MissingExtra` when its library isn't here, `InvalidInput` when the model can't be
-    loaded or doesn't answer.
+    `MissingExtra` when its library isn't here, `InvalidInput` when another module isn't, or
+    the model can't be loaded or doesn't answer.
     """
     proven = ModelFiles(folder, files)
     body = _parsed(proven.read(DESCRIPTION_FILE))
@@ -71,6 +71,8 @@ def load(folder: Path, files: Mapping[str, str]) -> Model:
         _rehearse(model, proven)
     except VolantError:
         raise
+    except ModuleNotFoundError as error:
+        raise _missing(error, description.file) from error
     except Exception as error:
         own = (body.get("runtime") or {}).get("kind") == "code"
         what = f"{type(error).__name__}: {error}".rstrip(".")
@@ -96,15 +98,23 @@ def open_model(files: ModelFiles, description: Description, runtime: Mapping[str
         )
     # Byte code beside a model's own modules would be files that nobody registered.
     sys.dont_write_bytecode = True
-    try:
-        module = importlib.import_module(f"volant.serving.runtimes.{name}")
-        return module.open_model(files, description, runtime)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        extra = EXTRAS.get(missing)
-        if extra is None:
-            raise
-        raise MissingExtra(missing, extra) from error
+    module = importlib.import_module(f"volant.serving.runtimes.{name}")
+    return module.open_model(files, description, runtime)
+
+
+def _missing(error: ModuleNotFoundError, file: str) -> VolantError:
+    """A library that this interpreter lacks, be it wanted when the model is opened or when
+    it first predicts."""
+    module = (error.name or "").partition(".")[0]
+    if module in EXTRAS:
+        return MissingExtra(module, EXTRAS[module])
+    return InvalidInput(
+        f"The model in {file} needs {module}, which isn't installed here.",
+        f"Put {module} into a requirements.txt beside the model and register it again: it then"
+        " gets an environment of its own.",
+        code="model.module_missing",
+        details={"file": file, "module": module},
+    )
 
 
 def _rehearse(model: Model, files: ModelFiles) -> None:

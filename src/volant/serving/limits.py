@@ -31,6 +31,7 @@ class HttpLimits:
     head_s: float = 10.0  # first byte of a request to the end of its headers
     body_s: float = 30.0  # end of the headers to the end of the body
     idle_s: float = 75.0  # a kept connection without a request
+    gave_up_s: float = 10.0  # a client that waited so long in vain wasn't served
     write_s: float = 30.0  # a client that doesn't read its answer
     linger_s: float = 2.0  # after an early refusal: let the client read it
     grpc: GrpcLimits = GrpcLimits()

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,14 @@ def reopen(path: Path, *descriptors: int) -> bool:
             os.close(new)
         return True
     return False
+
+
+def note(path: Path, fields: Mapping[str, Any]) -> None:
+    """Add a line of the control plane's own, with the time. What can't be written isn't:
+    the log is for people."""
+    line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields})
+    with contextlib.suppress(OSError), path.open("a") as file:
+        file.write(line + "\n")
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -118,7 +118,7 @@ def _by_class(series: Sequence[_Series]) -> list[tuple[Labels, float]]:
         for code, value in (
             ("2xx", each.counts.answered - each.counts.failed),
             ("4xx", each.counts.refused),
-            ("5xx", each.counts.failed),
+            ("5xx", each.counts.failed + each.counts.lost),
         )
     ]
 
@@ -170,4 +170,4 @@ def _succeeded(counts: Snapshot) -> float:
 
 
 def _failed(counts: Snapshot) -> float:
-    return counts.failed + counts.refused
+    return counts.failed + counts.lost + counts.refused

@@ -41,7 +41,9 @@ class Pool:
         self.start_at = 0.0
         self._launch = launch
         self._demand = Demand(down_s)
+        self.failed_at = 0.0
         self._called: float | None = None  # when somebody came and nobody was there
+        self._waited: float | None = None  # how long that one did until a spare took over
 
     @property
     def active(self) -> list[ReplicaHandle]:
@@ -64,6 +66,8 @@ class Pool:
 
     def scale(self, spec: ReplicaSpec) -> None:
         """These are its bounds from now on."""
+        if (spec.memory_bytes, spec.cpu) != (self.spec.memory_bytes, self.spec.cpu):
+            self.forgive()  # what failed within the limits before may do now
         self.spec = spec
         self.wanted = min(max(self.wanted, spec.min), max(spec.max, 1))
 
@@ -82,15 +86,21 @@ class Pool:
         called, self._called = self._called, None
         return now - called if called is not None else None
 
+    def spared(self) -> float | None:
+        """How long somebody has waited until a spare took over, if one just did; told once."""
+        waited, self._waited = self._waited, None
+        return waited
+
     def lost(self, handle: ReplicaHandle, problem: str, now: float) -> None:
         """One that should have gone on has ended."""
-        if handle.ready_at is not None and now - handle.ready_at > SETTLED_S:
+        if _settled(handle, now):
             self.failures = 0
         self.failed(problem, now)
 
     def failed(self, problem: str, now: float) -> None:
         """Wait before the next start, the longer the more often it failed."""
         self.failures += 1
+        self.failed_at = now
         self.problem = problem
         self.start_at = now + backoff_s(self.failures)
         # With clients waiting the socket is readable and one starts again; without,
@@ -103,10 +113,12 @@ class Pool:
         """Start and drain. `relieved`: replicas of another revision still accept at the
         public door, so that nobody waits there for this one."""
         self._settle(now)
-        self._admit()
+        self._admit(now)
         if now >= self.start_at:
             self._start(now)
         for handle in self.active[self.wanted :]:
+            if handle.state is ReplicaState.READY:
+                self.forgive()  # it goes in order, so its end is no reason to call it failing
             handle.drain(now, patience.idle_s)
         for handle in self.waiting[self._spares() :]:
             handle.drain(now, patience.idle_s)
@@ -114,9 +126,12 @@ class Pool:
             self._watch(door, now, taken=door.name == "public" and relieved)
 
     def _settle(self, now: float) -> None:
+        if self.failures and any(self._proven(h, now) for h in self.handles):
+            self.forgive()
         serving = self.serving
         if not serving:
             return
+        self._called = None
         used = max(h.last_request for h in serving)
         busy = any(h.in_flight for h in serving)
         if not busy and now - used >= self.spec.idle_s:
@@ -124,11 +139,17 @@ class Pool:
         elif self.wanted or busy:
             self.wanted = wanted_replicas(self._demand.highest(now), self.spec)
 
+    def _proven(self, handle: ReplicaHandle, now: float) -> bool:
+        """Whether it has lasted, a spare too, since the last failure. One that was there
+        before says nothing of those that fail beside it."""
+        at = handle.ready_at
+        return at is not None and at >= self.failed_at and _settled(handle, now)
+
     def _spares(self) -> int:
         """How many shall wait. A candidate's only replica is one: it has no door yet."""
         return max(self.spec.spares, int(self.auditions and not self.active))
 
-    def _admit(self) -> None:
+    def _admit(self, now: float) -> None:
         """Those that are there already: to every door, as many as are wanted."""
         if not self.doors:
             self.wanted = 0
@@ -136,6 +157,8 @@ class Pool:
             self._open(handle)
         for handle in self.waiting[: max(0, self.wanted - len(self.active))]:
             self._open(handle)
+            if handle.accepting and handle.state is ReplicaState.READY:
+                self._waited = self.answers(now) or self._waited
 
     def _start(self, now: float) -> None:
         try:
@@ -191,6 +214,8 @@ class Pool:
                 due.append(handle.started + patience.ready_s)
             elif handle.accepting:
                 due.append(now + min(1.0, max(0.05, self.spec.idle_s / 4)))
+            elif self.failures and handle.ready_at is not None:
+                due.append(max(now + 0.1, handle.ready_at + SETTLED_S))
         return min(due)
 
     # leaving
@@ -210,7 +235,7 @@ class Pool:
         """Why it doesn't answer, or answers badly."""
         if self.failures == 0 or self.problem is None:
             return None
-        if any(h.ready_at is not None and now - h.ready_at > SETTLED_S for h in self.active):
+        if any(_settled(h, now) for h in self.active):
             return None
         wait = max(0.0, self.start_at - now)
         times = "once" if self.failures == 1 else f"{self.failures} times in a row"
@@ -218,6 +243,10 @@ class Pool:
 
     def replicas(self, now: float) -> list[dict[str, Any]]:
         return [asdict(h.view(now)) for h in self.handles]
+
+
+def _settled(handle: ReplicaHandle, now: float) -> bool:
+    return handle.ready_at is not None and now - handle.ready_at > SETTLED_S
 
 
 class StillStarting(Exception):

@@ -11,19 +11,22 @@ To it: `accept` (`on`: at the socket that comes along, else at the one it was bo
 predict no more), `answer` (`id` of what was asked; `error`, null when it is done), `shed`
 (`connections`: end that many with their next answer), `tokens` (`sha256`: those that may
 predict from now on), `log` (how predictions are logged, or null). End of file on it means
-that nobody looks after this process: it drains at once and exits.
+that nobody looks after this process: it drains at once and exits, at the latest after
+`Assignment.leave_s` seconds, whatever its model does meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import resource
 import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +44,7 @@ from volant.serving.counter_map import CPU_US, MEMORY
 from volant.serving.counters import Counters
 from volant.serving.http_server import HttpServer
 from volant.serving.inference import Model, load
+from volant.serving.lifeline import end_with, end_within, hang_up
 from volant.serving.limits import HttpLimits
 from volant.serving.log_files import reopen
 from volant.serving.log_meta import meta_of
@@ -53,6 +57,7 @@ from volant.serving.split import Split
 DRAIN_IDLE_S = 10.0
 _LEAVING_IDLE_S = 0.2  # when the platform itself goes down
 _MEMORY_EVERY_S = 5.0
+_TRACE = 8000  # characters of one that are kept
 _REPORT_S = 0.25  # the fleet adds replicas no faster than it hears of demand
 
 
@@ -61,10 +66,13 @@ def serve(spec: Mapping[str, Any], listen_fd: int, control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     try:
         assignment = Assignment.from_spec(spec)
+        end_with(control, assignment.leave_s)
         model = load(assignment.model_dir, assignment.files) if assignment.loaded else Absent()
     except Exception as error:
+        if not isinstance(error, VolantError) or error.__cause__ is not None:
+            _log({"error": "".join(traceback.format_exception(error))[-_TRACE:]})
         _tell(control, {"type": "failed", "error": _as_error(error).to_dict()})
-        control.close()
+        hang_up(control)
         os.close(listen_fd)
         return
     # A request leaves no cycles behind; looking for them took a tenth of its time.
@@ -105,7 +113,11 @@ def _more_descriptors() -> None:
 
 def _log(fields: Mapping[str, Any]) -> None:
     """One JSON line on standard error, which the launcher sends to the log file."""
-    line = orjson.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields})
+    told = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
+    try:
+        line = orjson.dumps(told)
+    except TypeError:  # a model's words may be no UTF-8
+        line = json.dumps(told, default=str).encode()
     try:
         os.write(sys.stderr.fileno(), line + b"\n")
     except OSError:
@@ -190,6 +202,7 @@ class _Replica:
         elif kind == "drain":
             if message.get("unloaded") and self._service is not None:
                 self._service.withdraw()
+            end_within(self._assignment.leave_s)
             self._drain(server, float(message.get("idle_s", DRAIN_IDLE_S)))
         elif kind == "tokens" and self._service is not None:
             self._service.allow_tokens(message.get("sha256"))
@@ -223,7 +236,8 @@ class _Replica:
             batcher.log = PredictionLog(order, meta, _log)
 
     def leave(self) -> None:
-        """Drain without patience for idle connections."""
+        """Drain without patience for idle connections, and not without end."""
+        end_within(self._assignment.leave_s)
         self._leaving = True
         if self._asks is not None:
             self._asks.give_up()

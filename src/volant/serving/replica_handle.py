@@ -55,6 +55,7 @@ class ReplicaHandle:
         self.channel = channel
         self.state = ReplicaState.STARTING
         self.doors: set[str] = set()  # where it was told to accept
+        self.public = False  # it has been asked by clients themselves
         self.traffic: Mapping[str, Any] | None = None  # the last table it was told
         self.started = now
         self.ready_at: float | None = None
@@ -118,6 +119,7 @@ class ReplicaHandle:
             except OSError:
                 return  # full or gone: asked again at the next step, or seen as ended
         self.doors.add(door)
+        self.public = self.public or door == "public"
 
     def answer(self, number: int, error: VolantError | None = None) -> None:
         """What it asked for with that number is done, or can't be."""

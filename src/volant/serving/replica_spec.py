@@ -10,6 +10,8 @@ from typing import Any
 from volant.serving.limits import BatchLimits
 from volant.serving.prediction_log import LogOrder
 
+LEAVE_S = 35.0
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -28,6 +30,7 @@ class Assignment:
     counters: Mapping[str, Any] | None = None  # its row of the deployment's; see `Counters.of`
     log_file: Path | None = None  # where its standard error leads
     log: LogOrder | None = None  # None: predictions aren't logged
+    leave_s: float = LEAVE_S  # it ends so long after it was told to leave, at the latest
     loaded: bool = True  # False: say that the model isn't, and take the request to load it
 
     @classmethod
@@ -51,5 +54,6 @@ class Assignment:
             log_file=Path(spec["log_file"]) if spec.get("log_file") else None,
             traffic=spec.get("traffic"),
             log=LogOrder.from_spec(spec.get("log")),
+            leave_s=float(spec.get("leave_s") or LEAVE_S),
             loaded=bool(spec.get("loaded", True)),
         )

@@ -49,6 +49,7 @@ from volant.serving.replica_handle import ServedVersion
 from volant.serving.snapshot import Snapshot
 from volant.serving.stages import stages
 from volant.serving.told import ahead, going, named, serves_on, share, told
+from volant.serving.trouble import Trouble
 
 Models = Callable[[str, int], ModelVersion]
 
@@ -71,6 +72,8 @@ class Fleet(Protocol):
     def switch(self, deployment: str, revision: int) -> None: ...
 
     def measure(self, deployment: str, revision: int) -> Snapshot: ...
+
+    def trouble(self, deployment: str, revision: int) -> Trouble | None: ...
 
 
 class Outcomes:
@@ -342,14 +345,16 @@ class Rollout:
         return over
 
     def _seen(self, revision: Revision) -> tuple[Judgement, bool]:
-        """How it does in its present step, and whether the step is over."""
+        """How it does in its present step, and whether it may go on to the next."""
         now = self._clock.now()
         counted = self._fleet.measure(revision.deployment, revision.number)
         step = self._baking.of(revision, now, counted)
         spec = revision.rollout
         assert spec is not None  # callers have looked
-        over = (now - step.began).total_seconds() >= spec.bake_s
-        return judge(spec, counted.since(step.before), at_end=over), over
+        trouble = self._fleet.trouble(revision.deployment, revision.number)
+        over_s = (now - step.began).total_seconds() - spec.bake_s
+        seen = judge(spec, counted.since(step.before), over_s=over_s, trouble=trouble)
+        return seen, over_s >= 0 and not seen.early
 
     def _prove(self, deployment: Deployment, revision: Revision) -> bool:
         """The last bake, with all the traffic: after it the revision stays."""

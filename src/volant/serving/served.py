@@ -30,6 +30,7 @@ from volant.serving.pool import Pool
 from volant.serving.replica_handle import ReplicaHandle, ReplicaState, ServedVersion
 from volant.serving.tally import Tally
 from volant.serving.traffic_table import TrafficTable, traffic_table
+from volant.serving.trouble import Trouble, trouble
 
 _BIND_AGAIN_S = 0.5
 _CANDIDATE_LOSSES = 3  # a killed process says nothing of its model; this often, it does
@@ -54,6 +55,10 @@ class Surroundings(Watcher, Protocol):
     def outcome(self, version: ServedVersion, problem: str | None) -> None: ...
 
     def ended(self, handle: ReplicaHandle) -> str | None: ...
+
+    def lost(self, handle: ReplicaHandle, problem: str) -> None: ...
+
+    def refused(self, version: ServedVersion, requests: int) -> None: ...
 
     def cold_start(self, deployment: str, seconds: float) -> None: ...
 
@@ -234,9 +239,8 @@ class Served:
                 self._around.outcome(handle.version, None)
             if handle.accepting:
                 self._rebalance(handle)
-                waited = pool.answers(now) if pool is not None else None
-                if waited is not None and handle.version.loaded:
-                    self._around.cold_start(self.desired.name, waited)
+                if pool is not None:
+                    self._cold_start(pool, pool.answers(now))
         elif kind in ("load", "unload"):
             self._around.asked(handle, message)
         elif kind == "failed":
@@ -246,19 +250,25 @@ class Served:
             if pool is not None and handle.accepting:
                 pool.busy(now)
 
+    def _cold_start(self, pool: Pool, waited: float | None) -> None:
+        if waited is not None and pool.version.loaded:
+            self._around.cold_start(self.desired.name, waited)
+
     def gone(self, handle: ReplicaHandle, now: float) -> None:
         """Its control socket closed: the process has ended or is about to."""
         pool = self._of(handle)
         handle.channel.close()
         why = self._around.ended(handle)
+        problem = (
+            handle.error or why or "Its process ended without a word; see the deployment's log."
+        )
+        if not handle.leaving and not self._closing:
+            self._around.lost(handle, problem)
         if pool is None:
             return
         pool.handles.remove(handle)
         if handle.leaving or self._closing or self._pools.get(pool.version.revision) is not pool:
             return
-        problem = (
-            handle.error or why or "Its process ended without a word; see the deployment's log."
-        )
         if pool.auditions:
             self._candidate_gone(pool, problem, now, lost=handle.error is None)
             return
@@ -302,10 +312,13 @@ class Served:
         relieved = self._relieved()
         for pool in list(self._pools.values()):
             pool.step(now, self._patience, relieved=relieved)
+            self._cold_start(pool, pool.spared())
             if pool.auditions and pool.refused is not None:
                 error, pool.refused = pool.refused, None
                 lost = isinstance(error, Unavailable)  # its zygote was, while it started
                 self._candidate_gone(pool, f"It can't be started: {error}", now, lost=lost)
+        if self._live is not None and (refused := self._public.refused()):
+            self._around.refused(self._live.version, refused)
         self._see_off(now)
         for pool in self._all_pools():
             told = self._table(pool.version.revision)
@@ -452,6 +465,11 @@ class Served:
             "replicas": [row for pool in self._all_pools() for row in pool.replicas(now)],
             "traffic": [self._route_view(other, now) for other in self.desired.others],
         }
+
+    def troubles(self, now: float) -> dict[int, Trouble]:
+        """What the replicas of each revision suffer from, by number; see `trouble`."""
+        found = {revision: trouble(pool, now) for revision, pool in self._pools.items()}
+        return {revision: each for revision, each in found.items() if each is not None}
 
     def _route_view(self, other: Other, now: float) -> dict[str, Any]:
         revision = other.version.revision

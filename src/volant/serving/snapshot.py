@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import Any
 
-from volant.serving.latency import BUCKETS, percentile_ms
+from volant.serving.latency import BOUNDS_US, BUCKETS, percentile_ms
 
 _NO_BUCKETS = (0,) * BUCKETS
 _HISTOGRAMS = ("latency", "predict", "copies")
 _GAUGES = frozenset(
-    {"revision", "version", "at", "replicas", "in_flight", "queue_rows", "memory_bytes"}
+    {"revision", "version", "at", "replicas", "in_flight", "queue_rows", "memory_bytes", "waiting"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Counts of one revision since its counters began; `in_flight`, `queue_rows`,
-    `memory_bytes` and `replicas` are of this moment. Health checks and metrics aren't requests.
+    `memory_bytes`, `replicas` and `waiting` are of this moment. Health checks and metrics
+    aren't requests.
 
     `answered` is every request but the `refused` (4xx), and `latency` is theirs:
     arrival of the whole request to its answer, in the buckets of `latency.py`. `failed`
-    of them got a 5xx. `predict` is the model's share. `forwarded`, `unreached`,
+    of them got a 5xx. `lost` are those that no replica answered: none could be started, the
+    one that had them died, or their client gave up after long. `waiting` are the seconds that
+    requests under way have waited for their answer, at most 32 of each replica.
+    `predict` is the model's share. `forwarded`, `unreached`,
     `shadowed`, `differed` and `dropped` are what the live revision tells of this one.
     `copies…` are the same for the copies that it got as a shadow: nobody's requests.
     """
@@ -35,6 +41,7 @@ class Snapshot:
     refused: int = 0
     failed: int = 0
     unreached: int = 0
+    lost: int = 0
     rows: int = 0
     batches: int = 0
     bytes_in: int = 0
@@ -55,16 +62,17 @@ class Snapshot:
     latency: tuple[int, ...] = _NO_BUCKETS
     predict: tuple[int, ...] = _NO_BUCKETS
     copies: tuple[int, ...] = _NO_BUCKETS
+    waiting: tuple[float, ...] = ()
 
     @property
     def requests(self) -> int:
         """All of them, those that never reached it included."""
-        return self.answered + self.refused + self.unreached
+        return self.answered + self.refused + self.unreached + self.lost
 
     @property
     def errors(self) -> int:
         """Those that failed by no fault of their client."""
-        return self.failed + self.unreached
+        return self.failed + self.unreached + self.lost
 
     @property
     def error_rate(self) -> float:
@@ -137,6 +145,23 @@ class Window:
         return self.counts.differed
 
     @property
+    def dropped(self) -> int:
+        return self.counts.dropped
+
+    @property
+    def waiting(self) -> Sequence[float]:
+        return self.counts.waiting
+
+    def p95_at_least_ms(self, limit_ms: float) -> float | None:
+        """The 95th percentile once those are timed, too, that have waited for longer than
+        `limit_ms` already; None when nothing was timed."""
+        timed = list(self.counts.latency)
+        for age in self.waiting:
+            if age * 1000 > limit_ms:
+                timed[bisect_left(BOUNDS_US, age * 1e6)] += 1
+        return percentile_ms(timed, 0.95)
+
+    @property
     def error_rate(self) -> float:
         return self.counts.error_rate
 
@@ -172,6 +197,8 @@ def added(snapshots: Iterable[Snapshot]) -> Snapshot:
             total[field.name] = tuple(map(sum, zip(*values, strict=True)))
         elif field.name == "at":
             total[field.name] = max(values)
+        elif field.name == "waiting":
+            total[field.name] = tuple(chain.from_iterable(values))
         else:
             total[field.name] = sum(values)
     return Snapshot(**total)

@@ -156,6 +156,26 @@ class Split:
 
         return self._forwarder(route).send(request, counted)
 
+    def pass_on(self, exchange: Exchange, route: Route, request: bytes, done: Done) -> None:
+        """As `send`, for a request whose client may give up: having waited for long, it
+        wasn't served, and that is the other revision's failure."""
+        self._server.away(exchange)
+        call = self.send(route, request, done)
+
+        def cancel() -> None:
+            waited = self._server.loop.time() - call.started
+            if call.done is not None and waited >= self._server.limits.gave_up_s:
+                self._count(route, "unreached")
+                self.counters.unreached(route.revision)
+            call.cancel()
+
+        if call.done is not None:  # else it came back at once
+            exchange.cancel = cancel
+
+    def came_back(self, exchange: Exchange) -> None:
+        """It couldn't be passed on: this replica answers it."""
+        self._server.back(exchange)
+
     @property
     def counters(self) -> Counters:
         return self._server.counters
@@ -180,6 +200,7 @@ class Split:
                     )
                 )
             else:
+                self.came_back(exchange)
                 self._here(exchange)
 
         # The protocol gives a head without its body by itself.
@@ -187,7 +208,7 @@ class Split:
         extra = b"x-forwarded-for: %s\r\n" % exchange.peer.encode("latin-1")
         headers = {k: v for k, v in exchange.headers.items() if k != b"x-forwarded-for"}
         request = request_bytes(method, exchange.path, headers, exchange.body, extra)
-        exchange.cancel = self.send(route, request, done).cancel
+        self.pass_on(exchange, route, request, done)
 
     def _here(self, exchange: Exchange) -> None:
         exchange.mark = self._mark

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from volant.domain.deployment import RevisionStatus
+from volant.domain.deployment import RevisionStatus, Settings
 from volant.domain.loop import ReplicaSpec, RolloutSpec
 from volant.errors import InvalidInput
+
+_MOST = 64  # replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ def check_rollout(spec: RolloutSpec) -> None:
         problem = "bake is 0 seconds to 30 days"
     elif not 0 <= spec.error_rate <= 1:
         problem = "error_rate is a fraction, 0 to 1"
-    elif spec.p95_ms is not None and spec.p95_ms <= 0:
-        problem = "p95_ms is above 0"
+    elif spec.p95_ms is not None and not 0 < spec.p95_ms <= 3_600_000:
+        problem = "p95_ms is above 0, and an hour at most"
     elif spec.min_requests < 1:
         problem = "min_requests is at least 1"
     elif spec.sticky and (spec.sticky.header is None) == (spec.sticky.parameter is None):
@@ -49,16 +51,38 @@ def check_rollout(spec: RolloutSpec) -> None:
 
 
 def check_replicas(replicas: ReplicaSpec) -> None:
-    """Raises `InvalidInput` for counts that can't be."""
-    if not 0 <= replicas.min <= replicas.max or replicas.max < 1:
+    """Raises `InvalidInput` for counts and limits that can't be: those that a loop file
+    can't have either."""
+    if not 0 <= replicas.min <= replicas.max <= _MOST or replicas.max < 1:
         raise InvalidInput(
             f"replicas: min {replicas.min} and max {replicas.max} don't go together.",
-            "Give 0 ≤ min ≤ max and max ≥ 1.",
+            f"Give 0 ≤ min ≤ max and a max of 1 to {_MOST}.",
         )
-    cpu_wrong = replicas.cpu is not None and replicas.cpu <= 0
-    if replicas.target < 1 or replicas.spares < 0 or replicas.idle_s < 0 or cpu_wrong:
-        raise InvalidInput(
-            f"replicas: target {replicas.target}, spares {replicas.spares}, idle "
-            f"{replicas.idle_s:g} s and cpu {replicas.cpu} can't be.",
-            "Give target ≥ 1, spares ≥ 0, idle ≥ 0 and cpu above 0.",
-        )
+    problem = None
+    if not 1 <= replicas.idle_s <= 30 * 86400:
+        problem = f"idle is 1 second to 30 days, not {replicas.idle_s:.12g} s"
+    elif replicas.memory_bytes is not None and not 2**26 <= replicas.memory_bytes <= 2**46:
+        problem = f"memory is 64MiB to 64TiB, or none, not {replicas.memory_bytes} bytes"
+    elif replicas.cpu is not None and not 0.01 <= replicas.cpu <= 1024:
+        problem = f"cpu is 0.01 to 1024 cores, or none, not {replicas.cpu:g}"
+    elif not 1 <= replicas.target <= 10_000:
+        problem = f"target is 1 to 10000 requests, not {replicas.target}"
+    elif not 0 <= replicas.spares <= 16:
+        problem = f"spares are 0 to 16, not {replicas.spares}"
+    if problem:
+        raise InvalidInput(f"These replicas can't be: {problem}.", "Correct it and try again.")
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises `InvalidInput` for settings that can't be."""
+    if settings.rollout is not None:
+        check_rollout(settings.rollout)
+    problem = None
+    if not 0 <= settings.keep <= 20:
+        problem = f"keep is 0 to 20 versions, not {settings.keep}"
+    elif settings.log is not None and not 0 < settings.log.sample <= 1:
+        problem = f"a log's sample is above 0 and at most 1, not {settings.log.sample:g}"
+    elif settings.log is not None and not 2**20 <= settings.log.max_bytes <= 2**46:
+        problem = f"a log's bound is 1MiB to 64TiB, not {settings.log.max_bytes} bytes"
+    if problem:
+        raise InvalidInput(f"These settings can't be: {problem}.", "Correct it and try again.")

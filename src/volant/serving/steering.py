@@ -9,15 +9,22 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 from volant.domain.codec import to_plain
 from volant.domain.decision import Decision, DecisionKind, Outcome
-from volant.domain.deployment import OPEN, ROLLING, Deployment, Revision, RevisionStatus
+from volant.domain.deployment import (
+    OPEN,
+    ROLLING,
+    Deployment,
+    Revision,
+    RevisionStatus,
+    Settings,
+)
 from volant.domain.event import (
     DEPLOYMENT_ABORTED,
     DEPLOYMENT_ACTIVATED,
+    DEPLOYMENT_CHANGED,
     DEPLOYMENT_DELETED,
     DEPLOYMENT_LOADED,
     DEPLOYMENT_REVERTED,
@@ -29,8 +36,8 @@ from volant.domain.loop import ReplicaSpec
 from volant.errors import Conflict, InvalidInput, NotFound
 from volant.ports.clock import Clock
 from volant.ports.records import DeploymentRecords, RevisionRecords
+from volant.serving.changes import changed_replicas, changed_settings, in_words
 from volant.serving.previous import brought_back, previous
-from volant.serving.stages import check_replicas
 from volant.serving.told import SOURCE, going, named, serves_on, told
 
 _LOOKED_AT = 1000
@@ -165,21 +172,30 @@ class Steering:
     def scale(self, name: str, changes: Mapping[str, Any], by: str) -> ReplicaSpec:
         """Raises `InvalidInput` for counts that can't be, or without any change."""
         deployment = self._deployments.get(name)
-        known = {field.name for field in fields(ReplicaSpec)}
-        if not changes or not changes.keys() <= known:
-            raise InvalidInput("Nothing to change was given.", f"Give one of {', '.join(known)}.")
-        replicas = replace(deployment.replicas, **changes)
-        check_replicas(replicas)
-        words = ", ".join(f"{key} {value}" for key, value in changes.items())
+        replicas = changed_replicas(deployment.replicas, changes)
         decision, event = self._by_hand(
             deployment,
             DEPLOYMENT_SCALED,
-            f"{by} scaled {name}: {words}.",
+            f"{by} scaled {name}: {in_words(changes)}.",
             {"by": by, "before": to_plain(deployment.replicas), "after": to_plain(replicas)},
         )
         self._deployments.set_replicas(name, replicas, event, decision)
         self._wake()
         return replicas
+
+    def set(self, name: str, changes: Mapping[str, Any], by: str) -> Settings:
+        """Other settings; see `changed_settings`, and raises as that does."""
+        deployment = self._deployments.get(name)
+        settings = changed_settings(deployment.settings, changes)
+        decision, event = self._by_hand(
+            deployment,
+            DEPLOYMENT_CHANGED,
+            f"{by} changed {name}: {in_words(changes)}.",
+            {"by": by, "before": to_plain(deployment.settings), "after": to_plain(settings)},
+        )
+        self._deployments.set_settings(name, settings, event, decision)
+        self._wake()
+        return settings
 
     def load(self, name: str, by: str, loaded: bool) -> bool:
         """The model is loaded from now on, or isn't, whatever is deployed meanwhile;

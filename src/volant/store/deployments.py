@@ -8,7 +8,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from volant.domain.decision import Decision
-from volant.domain.deployment import Deployment
+from volant.domain.deployment import Deployment, Settings
 from volant.domain.event import Event
 from volant.domain.loop import ReplicaSpec
 from volant.store.decisions import insert_decision
@@ -68,6 +68,22 @@ class SqlDeployments:
         with self._database.write() as work:
             if not work.changed(update):
                 raise missing("deployment", name)
+            _tell(work, event, decision)
+
+    def set_settings(
+        self,
+        name: str,
+        settings: Settings,
+        event: Event | None = None,
+        decision: Decision | None = None,
+    ) -> None:
+        with self._database.write() as work:
+            stored = find_deployment(work.connection, name, lock=True)
+            work.execute(
+                sa.update(deployments)
+                .where(deployments.c.name == name)
+                .values(settings=replace(settings, loaded=stored.settings.loaded))
+            )
             _tell(work, event, decision)
 
     def set_loaded(

@@ -8,14 +8,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from volant.domain.query import Comparison, Order, Search
+from volant.domain.query import Comparison, MeasuredOn, Order, Search
 from volant.domain.tracking import LoggedModel, LoggedModelStatus
 from volant.errors import Conflict, NotFound
 from volant.store.engine import Database
 from volant.store.experiments import must_be_active, pairs_of, upsert_pairs
 from volant.store.measurements import of_models
 from volant.store.rows import columns, values
-from volant.store.searching import compared, compared_time, in_pairs, ordered, page_of
+from volant.store.run_data import add_params
+from volant.store.searching import Beside, compared, compared_time, in_pairs, ordered, page_of
 from volant.store.tracking_tables import (
     logged_model_params,
     logged_model_tags,
@@ -76,7 +77,8 @@ class SqlLoggedModels:
         with self._database.write() as work:
             if not work.changed(sa.update(logged_models).where(here).values(**changed)):
                 raise _missing(model_id)
-            upsert_pairs(work, logged_model_params, model_id, params or {})
+            if params:
+                add_params(work, logged_model_params, model_id, params)
             upsert_pairs(work, logged_model_tags, model_id, tags or {})
             if without is not None:
                 c = logged_model_tags.c
@@ -95,10 +97,13 @@ class SqlLoggedModels:
     ) -> tuple[Sequence[LoggedModel], bool]:
         c = logged_models.c
         statement = sa.select(*columns(logged_models)).where(
-            c.experiment_id.in_(experiments), *(self._condition(each) for each in search.where)
+            c.experiment_id.in_(experiments),
+            *(self._condition(each, search.datasets) for each in search.where),
         )
+        if search.datasets and all(each.entity != "metric" for each in search.where):
+            statement = statement.where(c.id.in_(_measured(search.datasets)))
         orders = [*search.order, Order("attribute", "creation_timestamp", descending=True)]
-        statement = ordered(statement, orders, _ATTRIBUTES, _PAIRS, c.id).order_by(c.seq.desc())
+        statement = ordered(statement, orders, _ATTRIBUTES, _ORDERED, c.id).order_by(c.seq.desc())
         with self._database.read() as connection:
             found = (
                 connection.execute(statement.limit(search.limit + 1).offset(search.offset))
@@ -108,22 +113,48 @@ class SqlLoggedModels:
             rows, more = page_of(found, search.limit)
             return _whole(connection, rows), more
 
-    def _condition(self, comparison: Comparison) -> sa.ColumnElement[Any]:
+    def _condition(
+        self, comparison: Comparison, datasets: Sequence[MeasuredOn]
+    ) -> sa.ColumnElement[Any]:
         sqlite = self._database.is_sqlite
         if comparison.entity in _PAIRS:
             table = _PAIRS[comparison.entity]
             return in_pairs(table, logged_models.c.id, comparison, sqlite)
         if comparison.entity == "metric":
-            chosen = sa.select(metrics.c.model_id).where(
-                metrics.c.key == comparison.key, metrics.c.model_id.is_not(None)
-            )
-            return logged_models.c.id.in_(
-                chosen.where(compared(metrics.c.value, comparison, sqlite))
-            )
+            held = compared(metrics.c.value, comparison, sqlite)
+            chosen = _measured(datasets).where(metrics.c.key == comparison.key, held)
+            return logged_models.c.id.in_(chosen)
         column = _ATTRIBUTES[comparison.key]
         if comparison.key.endswith("_timestamp"):
             return compared_time(column, comparison)
         return compared(column, comparison, sqlite)
+
+
+def _measured(datasets: Sequence[MeasuredOn]) -> sa.Select[Any]:
+    """The models that have a metric, measured on one of the datasets if there are any."""
+    c = metrics.c
+    chosen = sa.select(c.model_id).where(c.model_id.is_not(None))
+    on = [sa.and_(c.dataset_name == one.name, c.dataset_digest == one.digest) for one in datasets]
+    return chosen.where(sa.or_(*on)) if on else chosen
+
+
+def _newest(order: Order) -> sa.FromClause:
+    """The newest point of a metric for each model, as MLflow has it: by time, then by step."""
+    c = metrics.c
+    age = (c.timestamp.desc(), c.step.desc(), c.run_id, c.seq.desc())
+    place = sa.func.row_number().over(partition_by=c.model_id, order_by=age)
+    points = sa.select(c.model_id.label("owner"), c.key, c.value, place.label("place")).where(
+        c.key == order.key, c.model_id.is_not(None)
+    )
+    if order.on.name:
+        points = points.where(c.dataset_name == order.on.name)
+    if order.on.digest:
+        points = points.where(c.dataset_digest == order.on.digest)
+    ranked = points.subquery()
+    return sa.select(ranked).where(ranked.c.place == 1).subquery()
+
+
+_ORDERED: dict[str, Beside] = {**_PAIRS, "metric": _newest}
 
 
 def _missing(model_id: str) -> NotFound:

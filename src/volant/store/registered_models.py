@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -212,7 +213,7 @@ def _point(work: Write, name: str, wanted: Mapping[str, int | None]) -> None:
         if work.execute(there).scalar() is None:
             raise NotFound(
                 f"Model Version (name={name}, version={version}) not found.",
-                f"`volant models {name}` lists its versions.",
+                f"`volant models --model {shlex.quote(name)}` lists its versions.",
                 code="model.not_found",
             )
         set_alias(work, name, alias, version)

@@ -18,7 +18,7 @@ _SHOW = {
     "loop": "`volant status` shows the loops; `volant apply` makes one.",
     "run": "`volant runs` shows the runs.",
     "model version": "`volant models` shows the models and their versions.",
-    "deployment": "`volant status` shows the deployments.",
+    "deployment": "`volant deployments` lists them.",
     "codeset": "`volant codeset list` shows the codesets.",
     "project": "`volant project list` shows the projects.",
     "application": "`volant application list` shows the applications.",

@@ -14,7 +14,8 @@ from volant.store.measurements import history, insert_points
 from volant.store.prepared import found_by, insert_for
 from volant.store.rows import missing, values
 from volant.store.tracked_runs import NAME_TAG
-from volant.store.tracking_tables import params, run_inputs, run_models, tags, tracked_runs
+from volant.store.tracking_tables import params as run_params
+from volant.store.tracking_tables import run_inputs, run_models, tags, tracked_runs
 
 
 class SqlRunData:
@@ -34,7 +35,7 @@ class SqlRunData:
             _must_be_active(work, run_id)
             insert_points(work, run_id, metrics)
             if params:
-                _add_params(work, run_id, params)
+                add_params(work, run_params, run_id, params)
             if tags:
                 _set_tags(work, run_id, tags)
 
@@ -93,23 +94,26 @@ def _must_be_active(work: Write, run_id: str) -> None:
         )
 
 
-def _add_params(work: Write, run_id: str, items: Mapping[str, str]) -> None:
-    """A param is written once; the same value again is a client's retry."""
-    rows = [{"run_id": run_id, "key": key, "value": value} for key, value in items.items()]
+def add_params(work: Write, table: sa.Table, owner: str, items: Mapping[str, str]) -> None:
+    """A param of a run or of a logged model is written once; the same value again is a
+    client's retry. Raises `InvalidInput` for another value."""
+    own = next(iter(table.primary_key.columns))
+    rows = [{own.name: owner, "key": key, "value": value} for key, value in items.items()]
     insert = insert_for(work.connection.dialect.name)
-    work.execute(insert(params).on_conflict_do_nothing(), rows)
-    c = params.c
+    work.execute(insert(table).on_conflict_do_nothing(), rows)
+    c = table.c
     keys = list(items)
     for i in range(0, len(keys), 500):
-        stored = sa.select(c.key, c.value).where(c.run_id == run_id, c.key.in_(keys[i : i + 500]))
+        stored = sa.select(c.key, c.value).where(own == owner, c.key.in_(keys[i : i + 500]))
         for row in work.execute(stored):
             key, value = row.key, row.value
             if value != items[key]:
                 raise InvalidInput(
                     "Changing param values is not allowed. Param with key="
-                    f"{key!r} was already logged with value={value[:250]!r} for run ID={run_id!r}."
+                    f"{key!r} was already logged with value={value[:250]!r} for"
+                    f" {own.name.removesuffix('_id')} ID={owner!r}."
                     f" Attempted logging new value {items[key][:250]!r}.",
-                    "Log it under another key, or in a nested run.",
+                    "Log it under another key, or for another run or model.",
                     code="param_changed",
                 )
 

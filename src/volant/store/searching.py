@@ -12,7 +12,11 @@ from volant.domain.query import Comparison, Order
 from volant.errors import InvalidInput
 
 Expression = sa.ColumnElement[Any]
+# A table whose rows are an owner's keys and values, or what has for one order's key the columns
+# `owner`, `key` and `value`, with one row for each owner.
+Beside = sa.Table | Callable[[Order], sa.FromClause]
 
+_MOST_JOINS = 50  # SQLite joins at most 64 tables
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda column, value: column == value,
@@ -76,17 +80,23 @@ def ordered(
     statement: Any,
     orders: Sequence[Order],
     attributes: Mapping[str, Any],
-    tables: Mapping[str, sa.Table],
+    tables: Mapping[str, Beside],
     owner: Any,
 ) -> sa.Select[Any]:
-    """The select `statement` by `orders`: rows without a value come last, NaN before them."""
+    """The select `statement` by `orders`: rows without a value come last, NaN before them.
+    Raises `InvalidInput` for an entity that has no order here."""
     keys: list[Any] = []
+    if sum(order.entity != "attribute" for order in orders) > _MOST_JOINS:
+        raise InvalidInput(
+            f"The order_by has more than {_MOST_JOINS} metrics, params and tags.",
+            "Order by fewer.",
+            code="search_order",
+        )
     for order in orders:
         if order.entity == "attribute":
             column = attributes[order.key]
         else:
-            beside = tables[order.entity].alias()
-            own = beside.c[next(iter(tables[order.entity].primary_key.columns)).name]
+            beside, own = _beside(order, tables)
             statement = statement.outerjoin(
                 beside, sa.and_(own == owner, beside.c.key == order.key)
             )
@@ -94,6 +104,22 @@ def ordered(
             keys.append(sa.case((own.is_(None), 2), (column.is_(None), 1), else_=0))
         keys.append(sa.nulls_last(column.desc() if order.descending else column.asc()))
     return statement.order_by(*keys)
+
+
+def _beside(order: Order, tables: Mapping[str, Beside]) -> tuple[sa.FromClause, Expression]:
+    """What the order's values stand in, and the column of their owner."""
+    found = tables.get(order.entity)
+    if found is None:
+        raise InvalidInput(
+            f"Invalid order_by: {order.entity} {order.key[:200]!r} can only be filtered by.",
+            f"Order by one of: {', '.join(['attribute', *tables])}.",
+            code="search_order",
+        )
+    if isinstance(found, sa.Table):
+        rows = found.alias()
+        return rows, rows.c[next(iter(found.primary_key.columns)).name]
+    rows = found(order)
+    return rows, rows.c.owner
 
 
 def page_of(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool]:

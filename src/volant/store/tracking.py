@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from volant.domain.tracking import Experiment, Metric, TrackedRun, TrackingStatus
+from volant.domain.tracking import Experiment, Lifecycle, Metric, TrackedRun, TrackingStatus
 from volant.errors import Conflict, NotFound
 from volant.store.engine import Database
 from volant.store.experiments import SqlExperiments
@@ -24,11 +24,24 @@ class SqlTracking:
         self._database = database
         self._experiments = SqlExperiments(database)
 
-    def experiment(self, name: str) -> Experiment:
+    def experiment(self, name: str, tags: Mapping[str, str] | None = None) -> Experiment:
         try:
-            return self._experiments.by_name(name)
+            found = self._experiments.by_name(name)
         except NotFound:
-            return self._experiments.create(name, exist_ok=True)
+            found = self._experiments.create(name, exist_ok=True)
+        if tags and not tags.items() <= found.tags.items():
+            return self._experiments.change(found.id, tags=tags)
+        return found
+
+    def revive(self, name: str) -> bool:
+        try:
+            found = self._experiments.by_name(name)
+        except NotFound:
+            return False
+        if found.lifecycle is Lifecycle.ACTIVE:
+            return False
+        self._experiments.change(found.id, lifecycle=Lifecycle.ACTIVE)
+        return True
 
     def record_run(self, run: TrackedRun, metrics: Sequence[Metric]) -> TrackedRun:
         """As the port says. A key of `run.metrics` that `metrics` lacks is stored as a

@@ -114,7 +114,21 @@ def check_remove(artifacts: Artifacts, folder: Path) -> None:
 def check_refusals(artifacts: Artifacts, folder: Path) -> None:
     """Keys and links that climb out, folders without files, URIs of nothing."""
     source = _tree(folder / "source")
-    for key in ("", "/", "/etc", "..", "../x", "a/../../x", "a//b", "./a", "a/", "a\0b"):
+    for key in (
+        "",
+        ".",
+        "./",
+        "./.",
+        "/",
+        "/etc",
+        "..",
+        "../x",
+        "a/../../x",
+        "a//b",
+        "./a",
+        "a/",
+        "a\0b",
+    ):
         raises(InvalidInput, lambda key=key: artifacts.put_tree(key, source))
     empty = folder / "empty"
     empty.mkdir()
@@ -138,7 +152,11 @@ def check_remove_below(artifacts: Artifacts, folder: Path) -> None:
     artifacts.remove(uris[0].removesuffix("/train/1"))
     for uri in uris:
         raises(NotFound, lambda uri=uri: artifacts.local_path(uri))
-    raises(InvalidInput, lambda: artifacts.remove("artifacts:/../x"))
+    other, hashes = artifacts.put_tree(samples.name("checkpoints/other"), source)
+    scheme = other.partition(":")[0]
+    for climbing in ("/../x", "/.", "/./", "/", "/%2e"):
+        raises(InvalidInput, lambda uri=f"{scheme}:{climbing}": artifacts.remove(uri))
+    artifacts.verify(other, hashes)
 
 
 ARTIFACTS_CONTRACT: tuple[Callable[[Artifacts, Path], None], ...] = (

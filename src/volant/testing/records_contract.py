@@ -263,6 +263,11 @@ def check_tracking(records: Records) -> None:
     name = samples.name("wine")
     experiments = at_once([lambda: records.tracking.experiment(name) for _ in range(6)])
     assert len({one.id for one in experiments}) == 1
+    told = records.tracking.experiment(name, {"a": "1"})
+    assert (told.id, told.tags) == (experiments[0].id, {"a": "1"})
+    assert records.tracking.experiment(name, {"a": "2"}).tags == {"a": "2"}
+    assert not records.tracking.revive(name)
+    assert not records.tracking.revive(samples.name("nobody"))
     values = [0.5, math.inf, -math.inf, 5e-324, -0.0, sys.float_info.max]
     history = [Metric("loss", value, 2**63 - 10 + step, AT) for step, value in enumerate(values)]
     bad = [Metric("nan", 1.0, 0, AT), Metric("nan", math.nan, -(2**63), AT)]
@@ -360,10 +365,14 @@ def check_loading_of_deployments(records: Records) -> None:
     assert records.events.get(event.id) == event
     again = records.deployments.ensure(replace(first, settings=Settings(keep=3)))
     assert again.settings == Settings(keep=3, loaded=False)
+    records.deployments.set_settings(first.name, Settings(keep=4, log=None))
+    assert records.deployments.get(first.name).settings == Settings(keep=4, log=None, loaded=False)
+    records.deployments.set_settings(first.name, Settings(keep=3))
     assert records.deployments.set_loaded(first.name, samples.event(), loaded=True)
     assert records.deployments.get(first.name).settings == Settings(keep=3)
     unknown = samples.name("none")
     raises(NotFound, lambda: records.deployments.set_loaded(unknown, event, loaded=True))
+    raises(NotFound, lambda: records.deployments.set_settings(unknown, Settings()))
 
 
 RECORDS_CONTRACT: tuple[Callable[[Records], None], ...] = (

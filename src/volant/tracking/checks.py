@@ -12,8 +12,9 @@ from volant.domain.project import DEFAULT_PROJECT
 from volant.domain.tracking import WORKSPACES, Metric
 from volant.errors import InvalidInput
 
-MAX_PARAM = 6000  # characters
+MAX_PARAM = 6000  # characters; what is longer is cut, as MLflow's server does it
 MAX_TAG = 8000
+MAX_SENT = 500_000  # a value that is longer than this is no text that somebody reads
 MAX_EXPERIMENT_TAG = 20_000
 MAX_KEY = 250
 MAX_EXPERIMENT_NAME = 500
@@ -114,16 +115,22 @@ def artifact_location(value: str, project: str = DEFAULT_PROJECT) -> str:
     return value
 
 
-def text(value: str, what: str, name: str, most: int) -> str:
+def text(value: str, what: str, name: str, most: int = MAX_SENT) -> str:
+    """The value whole; refused where it is longer than `most` characters."""
     if len(value) > most:
         raise invalid(
             "value",
             value[:40],
-            f"the {what} {name!r} exceeds the maximum length of {most} characters "
+            f"the {what} {name[:MAX_KEY]!r} exceeds the maximum length of {most} characters "
             f"(it has {len(value)}).",
             f"Store it as an artifact, or cut it to {most} characters.",
         )
     return value
+
+
+def cut(value: str, what: str, name: str, most: int) -> str:
+    """The value's first `most` characters; refused above `MAX_SENT`."""
+    return text(value, what, name)[:most]
 
 
 def metrics(points: Sequence[Metric]) -> Sequence[Metric]:
@@ -133,8 +140,16 @@ def metrics(points: Sequence[Metric]) -> Sequence[Metric]:
         if point.key not in known:
             key(point.key, "metric", f"metrics[{i}].name" if len(points) > 1 else "key")
             known.add(point.key)
+        if point.timestamp < 0:
+            raise invalid(
+                "timestamp",
+                point.timestamp,
+                f"metric {point.key!r} (value={point.value}). Timestamp must be a nonnegative long"
+                " (64-bit integer).",
+                "Give milliseconds since 1970.",
+            )
         long = not -_LONG <= point.step < _LONG
-        if long or not -_LONG <= point.timestamp < _LONG:
+        if long or point.timestamp >= _LONG:
             name, number = ("step", point.step) if long else ("timestamp", point.timestamp)
             raise invalid(name, number, "it has more than 64 bits.", "Use a smaller number.")
     return points
@@ -144,18 +159,47 @@ def params(items: Sequence[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for i, (name, value) in enumerate(items):
         key(name, "param", f"params[{i}].key" if len(items) > 1 else "key")
-        if name in found and found[name] != value:
-            raise InvalidInput(
-                f"Duplicate parameter keys have been submitted: [{name!r}].",
-                "Send each param once.",
-                code="invalid_parameter",
-            )
-        found[name] = text(value, "param", name, MAX_PARAM)
+        _once(found, name, cut(value, "param", name, MAX_PARAM))
     return found
 
 
-def tags(items: Mapping[str, str], most: int = MAX_TAG) -> dict[str, str]:
+def _once(found: dict[str, str], name: str, value: str) -> None:
+    if found.setdefault(name, value) != value:
+        raise InvalidInput(
+            f"Duplicate parameter keys have been submitted: [{name!r}].",
+            "Send each param once.",
+            code="invalid_parameter",
+        )
+
+
+def tags(items: Mapping[str, str]) -> dict[str, str]:
+    return {key(name, "tag"): cut(value, "tag", name, MAX_TAG) for name, value in items.items()}
+
+
+def experiment_tags(items: Mapping[str, str]) -> dict[str, str]:
+    """An experiment's are refused where they are too long, and not cut."""
+    most = MAX_EXPERIMENT_TAG
     return {key(name, "tag"): text(value, "tag", name, most) for name, value in items.items()}
+
+
+def own_params(items: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Those of a logged model, which may have any name and are kept whole."""
+    found: dict[str, str] = {}
+    for name, value in items:
+        _once(found, _own_key(name, "param"), text(value, "param", name))
+    return found
+
+
+def own_tags(items: Mapping[str, str]) -> dict[str, str]:
+    """Those that a run is made with, or that a logged model has: they may have any name and
+    are kept whole."""
+    return {_own_key(name, "tag"): text(value, "tag", name) for name, value in items.items()}
+
+
+def _own_key(value: str, what: str) -> str:
+    if not value or len(value) > MAX_KEY or "\0" in value:
+        raise invalid("key", value, f"a {what}'s name has 1 to {MAX_KEY} characters.", "Rename it.")
+    return value
 
 
 def batch(metrics: int, params: int, tags: int) -> None:

@@ -85,6 +85,13 @@ class TrackingDesk:
         )
         return self._tracking.record_run(run, measured)
 
+    def revive(self, loop: str) -> str | None:
+        """Restore the loop's experiment, with its runs, if somebody deleted it: a sentence
+        for the log of the run that is about to be recorded there; None if it wasn't."""
+        if not self._tracking.revive(loop):
+            return None
+        return f"The experiment {loop!r} was deleted. It is restored, with its runs, for this one."
+
     def get(self, run_id: str) -> TrackedRun:
         """By its tracking id, or by the id of the run of a loop that made it."""
         try:

@@ -32,7 +32,7 @@ class ExperimentDesk:
         return self._experiments.create(
             checks.experiment_name(name),
             artifact_location=checks.artifact_location(artifact_location, project),
-            tags=checks.tags(tags or {}, checks.MAX_EXPERIMENT_TAG),
+            tags=checks.experiment_tags(tags or {}),
             project=project,
         )
 
@@ -75,7 +75,7 @@ class ExperimentDesk:
         self._experiments.change(experiment_id, lifecycle=Lifecycle.ACTIVE)
 
     def set_tag(self, experiment_id: str, key: str, value: str) -> None:
-        tags = checks.tags({key: value}, checks.MAX_EXPERIMENT_TAG)
+        tags = checks.experiment_tags({key: value})
         self._experiments.change(experiment_id, tags=tags)
 
     def delete_tag(self, experiment_id: str, key: str) -> None:

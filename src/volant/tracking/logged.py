@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 
-from volant.domain.query import Search, parse_filter, parse_order
+from volant.domain.query import MeasuredOn, Order, Search, parse_filter
 from volant.domain.tracking import DEFAULT_EXPERIMENT, LoggedModel, LoggedModelStatus
 from volant.ports.clock import Clock
 from volant.ports.tracked import ExperimentRecords, LoggedModelRecords
@@ -53,8 +53,8 @@ class LoggedModelDesk:
                 updated_at=now,
                 run_id=run_id or None,
                 model_type=model_type,
-                params=checks.params(params),
-                tags=checks.tags(dict(tags)),
+                params=checks.own_params(params),
+                tags=checks.own_tags(dict(tags)),
             )
         )
 
@@ -65,10 +65,11 @@ class LoggedModelDesk:
         return self._models.change(model_id, status=status)
 
     def add_params(self, model_id: str, params: Sequence[tuple[str, str]]) -> LoggedModel:
-        return self._models.change(model_id, params=checks.params(params))
+        """Raises `InvalidInput` for a parameter that has another value already."""
+        return self._models.change(model_id, params=checks.own_params(params))
 
     def set_tags(self, model_id: str, tags: Mapping[str, str]) -> LoggedModel:
-        return self._models.change(model_id, tags=checks.tags(tags))
+        return self._models.change(model_id, tags=checks.own_tags(tags))
 
     def delete_tag(self, model_id: str, key: str) -> LoggedModel:
         return self._models.change(model_id, without=key)
@@ -84,17 +85,16 @@ class LoggedModelDesk:
         self,
         experiment_ids: Sequence[str],
         filter_string: str | None,
-        order_by: Sequence[str],
+        order: Sequence[Order],
         limit: int,
         offset: int,
+        *,
+        datasets: Sequence[MeasuredOn] = (),
     ) -> tuple[Sequence[LoggedModel], bool]:
-        """A page, and whether there are more."""
+        """A page, and whether there are more: of models with a metric that was measured on one
+        of `datasets`, if there are any. A metric's order is that of its newest points."""
+        where = parse_filter(filter_string, LOGGED_MODELS)
         return self._models.search(
             experiment_ids,
-            Search(
-                parse_filter(filter_string, LOGGED_MODELS),
-                parse_order(list(order_by), LOGGED_MODELS),
-                limit,
-                offset,
-            ),
+            Search(where, tuple(order), limit, offset, datasets=tuple(datasets)),
         )

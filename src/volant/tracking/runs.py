@@ -58,10 +58,19 @@ class TrackedRunDesk:
     ) -> TrackedRun:
         """A new running run. Its name may come as the tag `mlflow.runName`; without one
         it gets one. `run_id` is chosen by the platform alone. Raises `InvalidInput` for a
-        deleted experiment."""
+        deleted experiment, and for two names."""
         experiment = self._experiments.get(experiment_id or DEFAULT_EXPERIMENT)
-        given = checks.tags(dict(tags))
-        called = name or given.get(_NAME_TAG, "") or _random_name()
+        given = checks.own_tags(dict(tags))
+        tagged = given.get(_NAME_TAG, "")
+        if name and tagged and name != tagged:
+            raise checks.invalid(
+                "run_name",
+                name,
+                "both 'run_name' and the tag 'mlflow.runName' are there, with different values"
+                f" (the tag is {tagged[:250]!r}).",
+                "Give the run one name.",
+            )
+        called = checks.text(name or tagged or _random_name(), "tag", _NAME_TAG)
         run_id = run_id or secrets.token_hex(16)
         return self._runs.create(
             TrackedRun(
@@ -94,7 +103,7 @@ class TrackedRunDesk:
                 "run_id", run_id, "the run must be in the 'active' state.", "Restore it first."
             )
         if name is not None:
-            checks.text(name, "tag", _NAME_TAG, checks.MAX_TAG)
+            name = checks.cut(name, "tag", _NAME_TAG, checks.MAX_TAG)
         return self._runs.change(run_id, name=name or None, status=status, ended_at=ended_at)
 
     def delete(self, run_id: str) -> None:

@@ -17,6 +17,7 @@ from volant.ports.records import TrackingRecords
 from volant.ports.tracked import Measurements, TrackedRunRecords
 from volant.tracking.checks import MAX_KEY, MAX_TAG
 from volant.tracking.desk import flat, tracking_id
+from volant.tracking.summaries import SEARCH_DIRECTION_TAG, SEARCH_METRIC_TAG
 
 PARENT_TAG = "mlflow.parentRunId"
 SEARCH_TAG = "volant.search"  # on the search's run: how far it is, as JSON
@@ -70,7 +71,14 @@ class SearchDesk:
         self._data = data
 
     def begin(self, search: SearchFacts) -> None:
-        """The search's own run, running."""
+        """The search's own run, running. Its experiment knows what it looks for."""
+        wanted = {
+            SEARCH_METRIC_TAG: search.params.get("metric"),
+            SEARCH_DIRECTION_TAG: search.params.get("direction"),
+        }
+        self._tracking.experiment(
+            search.loop, {key: str(told)[:MAX_TAG] for key, told in wanted.items() if told}
+        )
         name = f"{search.loop} {search.run_id} search"
         own = {"mlflow.runName": name, "volant.run_id": search.run_id}
         run = _running(search.id, name, search.started_at, search.params, {**search.tags, **own})

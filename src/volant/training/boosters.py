@@ -89,9 +89,19 @@ def lightgbm_estimator(booster: Any, classes: Sequence[Any] | None) -> Any:
 
 
 def xgboost_estimator(booster: Any, classes: Sequence[Any] | None) -> Any:
-    """XGBoost's own estimator around `booster`, known to the conversion."""
+    """XGBoost's own estimator around `booster`, known to the conversion. Raises `ValueError`
+    for a booster that it has no form for."""
+    import json
+
     import xgboost as xgb  # pyright: ignore[reportMissingImports]
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+
+    form = str(json.loads(booster.save_config())["learner"]["gradient_booster"]["name"])
+    if form != "gbtree":
+        raise ValueError(f"the conversion knows XGBoost's trees (gbtree), and this is a {form}")
+
+    if "c" in (booster.feature_types or ()):
+        raise ValueError("the conversion doesn't know XGBoost's categorical columns")
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         convert_xgboost(scope, operator, PlainAttributes(container))
@@ -110,8 +120,17 @@ def xgboost_estimator(booster: Any, classes: Sequence[Any] | None) -> Any:
         options={"nocl": [True, False], **_PROBABILITIES},
     )
     estimator = xgb.XGBRegressor() if classes is None else xgb.XGBClassifier()
-    estimator.load_model(booster.save_raw("ubj"))
+    estimator.load_model(_nameless(booster).save_raw("ubj"))
     return estimator
+
+
+def _nameless(booster: Any) -> Any:
+    """The same booster over columns by place: the converter takes no other names than f0,
+    f1, …"""
+    copy = booster.copy()
+    copy.feature_names = None
+    copy.feature_types = None
+    return copy
 
 
 class _Wrapped:

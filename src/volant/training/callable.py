@@ -23,7 +23,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import math
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -69,8 +68,9 @@ class CallSpec:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """`form` is the `TableInput` form that the estimator was fitted on; `modules` are
-    those of the user's folder that were imported, to be pickled with the model."""
+    """`form` is the `TableInput` form that the estimator was fitted on; `metrics` may be NaN
+    or infinite; `modules` are those of the user's folder that were imported, to be pickled
+    with the model."""
 
     estimator: Any
     form: str
@@ -294,15 +294,13 @@ def _unpack(result: Any, spec: CallSpec) -> tuple[Any, dict[str, float]]:
     numbers: dict[str, float] = {}
     for name, value in metrics.items():
         try:
-            number = float(value)
+            numbers[str(name)] = float(value)
         except (TypeError, ValueError):
             raise InvalidInput(
                 f"{spec.call!r} returned the metric {name!r} as {value!r}, which isn't a number.",
                 "Return metrics as {name: number}.",
                 code="callable_result",
             ) from None
-        if math.isfinite(number):
-            numbers[str(name)] = number
     return estimator, numbers
 
 

@@ -128,8 +128,22 @@ def _named(folder: Path) -> str | None:
     return read_project(folder).environment if project_file(folder) is not None else None
 
 
+def _listed(body: dict[str, Any], key: str) -> list[Any]:
+    """The list under `key`, empty when nothing stands there. Raises `TypeError`."""
+    found = body.get(key)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise TypeError(f"{key} is no list but {_shown(found)}")
+    return cast("list[Any]", found)
+
+
+def _shown(value: Any) -> str:
+    return "a mapping" if isinstance(value, dict) else repr(value)[:80]
+
+
 def _of_python_env(name: str, body: dict[str, Any], reader: _Reader) -> Wanted:
-    lines = [str(line) for line in body.get("dependencies") or ()]
+    lines = [str(line) for line in _listed(body, "dependencies")]
     python = str(body["python"]) if body.get("python") is not None else None
     return Wanted(name, _python(python), reader.all(lines, name))
 
@@ -139,9 +153,9 @@ def _of_conda(name: str, body: dict[str, Any], reader: _Reader) -> Wanted:
     lines: list[str] = []
     conda: set[str] = set()
     changes: list[str] = []
-    for entry in body.get("dependencies") or ():
+    for entry in _listed(body, "dependencies"):
         if isinstance(entry, dict):
-            pip = cast("dict[str, Any]", entry).get("pip") or ()
+            pip = _listed(cast("dict[str, Any]", entry), "pip")
             lines += reader.all([str(line) for line in pip], name)
             continue
         match = _CONDA.fullmatch(str(entry).strip())
@@ -260,5 +274,8 @@ def _refused(where: str, line: str) -> InvalidInput:
 
 def _unreadable(name: str, error: Exception) -> InvalidInput:
     return InvalidInput(
-        f"{name} can't be read: {str(error)[:300]}.", "Mend it.", code="environment.file"
+        f"{name} can't be read: {str(error)[:300]}.",
+        "Write it in UTF-8 as pip or conda do: one requirement a line, or a list of them under"
+        " dependencies.",
+        code="environment.file",
     )

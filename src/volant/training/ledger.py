@@ -97,13 +97,14 @@ class Ledger:
     def summary(self, price_per_hour: float | None = None) -> dict[str, Any] | None:
         """The attempts, for people; None when the first one did it all.
 
-        `spared_s` adds up, over all restarts, the work in the checkpoint that each went on
-        from: seconds that starting anew would have repeated. `spared_cost` is that times
-        the price.
+        `spared_s` is the work in the checkpoint that the newest attempt went on from: what
+        it would have done again, had it begun anew. Those before it add nothing: that work
+        holds what their checkpoints held, and a checkpoint that two went on from is one
+        piece of work. `spared_cost` is that times the price.
         """
         if len(self.attempts) < 2:
             return None
-        spared_s = sum(each.spared_s for each in self.attempts)
+        spared_s = self.attempts[-1].spared_s
         found: dict[str, Any] = {
             "attempts": [_told(each) for each in self.attempts],
             "preemptions": sum(each.ended in LOST for each in self.attempts),

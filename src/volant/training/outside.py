@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
@@ -62,7 +64,9 @@ def _conversion(
     except Exception as error:  # another release of a library may have changed its parts
         return Conversion(None, reason=f"it can't be converted to ONNX: {error}")
     columns = TableInput([f.name for f in fields], [f.type for f in fields], _form(model))
-    return convert(Pipeline([("input", columns), ("model", estimator)]), table)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        return convert(Pipeline([("input", columns), ("model", estimator)]), table)
 
 
 def _is_own(model: Any) -> bool:
@@ -71,8 +75,10 @@ def _is_own(model: Any) -> bool:
 
 
 def _form(model: Any) -> str:
-    """An estimator that knows its columns' names was fitted on a DataFrame."""
-    return "frame" if hasattr(model, "feature_names_in_") else "values"
+    """An estimator that knows its columns' names was fitted on a DataFrame. Without pandas it
+    is asked as it is served then, with an array."""
+    framed = hasattr(model, "feature_names_in_") and find_spec("pandas") is not None
+    return "frame" if framed else "values"
 
 
 def _sklearn(model: Any, _classes: Sequence[Any] | None) -> Any:

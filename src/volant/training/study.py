@@ -67,10 +67,17 @@ class Study:
             return own.stop and step == max(own.reports)
         self._look_again()
         self._trial.report(value, step)
-        stop = bool(self._trial.should_prune())
+        stop = self._worse()
         facts = {"key": key, "step": step, "value": value, "stop": stop, "attrs": self._attrs()}
         self._records.write(self._number, "reported", **facts)
         return stop
+
+    def _worse(self) -> bool:
+        """What the pruner says. Where every trial reported NaN, numpy warns of it within:
+        that says nothing to whoever reads the log."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+            return bool(self._trial.should_prune())
 
     def _look_again(self) -> None:
         """Trials beside this one have gone on: tell sampler and pruner, now and then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -169,7 +170,8 @@ def _fit_by_call(
     )
     returned = call_fit(spec, rows, features, context)
     pipeline, used = wrapped(returned, rows, features, spec)
-    metrics = {_own_name(name): value for name, value in returned.metrics.items()}
+    finite = {name: each for name, each in returned.metrics.items() if math.isfinite(each)}
+    metrics = {_own_name(name): value for name, value in finite.items()}
     return _Fitted(
         pipeline,
         used,

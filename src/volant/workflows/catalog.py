@@ -247,9 +247,9 @@ class WorkflowDesk:
         }
 
     def _codeset(self, name: str, text: str) -> CodesetRef:
-        codeset, _, commit = text.partition("@")
+        codeset, sign, commit = text.partition("@")
         project, slash, own = codeset.partition("/")
-        if not (project and slash and own):
+        if not (project and slash and own) or (sign and not commit):
             raise InvalidInput(
                 f"The input {name!r} is a codeset, and {text[:200]!r} names none.",
                 "Write PROJECT/NAME, or PROJECT/NAME@COMMIT.",

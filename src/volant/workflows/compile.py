@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -13,12 +14,12 @@ from volant.domain.manifest import (
     Manifest,
     ManifestStep,
 )
-from volant.domain.workflow import ExtensionBinding, StepSpec, WorkflowSpec
+from volant.domain.workflow import SEALED, ExtensionBinding, StepSpec, WorkflowSpec
 from volant.errors import InvalidInput
 from volant.workflows.evaluation import Scope, render_text
 from volant.workflows.expressions import Reference, nearest, parse_template, references_in
 from volant.workflows.images import built_in, why_not
-from volant.workflows.links import links_of, step_texts
+from volant.workflows.links import StepText, links_of, step_texts
 from volant.workflows.manifest_checks import binding
 from volant.workflows.manifest_parts import wrong_amount
 from volant.workflows.order import places
@@ -209,7 +210,8 @@ def _limit(
 
 def _check_settings(step: ManifestStep, bound: Mapping[str, ExtensionBinding]) -> None:
     """Every setting of a service that the step refers to is one that the service has."""
-    for reference in (found for text in step_texts(step) for found in text.references()):
+    found = ((text, each) for text in step_texts(step) for each in text.references())
+    for text, reference in found:
         if reference.path[0] != "extensions":
             continue
         name, *rest = reference.path[1:]
@@ -229,6 +231,24 @@ def _check_settings(step: ManifestStep, bound: Mapping[str, ExtensionBinding]) -
                 code="unknown_reference",
                 details={"step": step.name, "reference": str(reference)},
             )
+        if rest[0] == "cfg" and SEALED in bound[name].cfg[rest[1]] and not text.reveals:
+            raise _secret(step, text, reference)
+
+
+def _secret(step: ManifestStep, text: StepText, reference: Reference) -> InvalidInput:
+    """Whoever lists processes would see it in a command."""
+    key = reference.path[-1]
+    fix = "Only a step's inputs and its env are given secrets."
+    if text.where.endswith(".run"):
+        fix = f'The command has it as "${key}" already; or put it into env.'
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+            fix = f'Put it into env, as NAME: {{{{ {reference} }}}}, and write "$NAME".'
+    return InvalidInput(
+        f"{text.where} refers to {reference}, which is a secret: it isn't filled in there.",
+        fix,
+        code="workflow.secret",
+        details={"step": step.name, "reference": str(reference)},
+    )
 
 
 def _outputs(manifest: Manifest) -> dict[str, str]:

@@ -50,13 +50,15 @@ def elements(foreach: str, scope: Scope, where: str) -> Sequence[Any]:
     return found
 
 
-def references_in_elements(foreach: str, where: str) -> Iterator[Reference]:
-    """Every reference in a `foreach`."""
+def references_in_elements(
+    foreach: str, where: str, faults: list[InvalidInput] | None = None
+) -> Iterator[Reference]:
+    """Every reference in a `foreach`; `faults` as in `parse_template`."""
     if _BARE.fullmatch(foreach):
         yield from references_of(parse_condition(foreach, where))
     else:
         written = _json_list(foreach)
-        yield from references_in(foreach if written is None else written, where)
+        yield from references_in(foreach if written is None else written, where, faults)
 
 
 def written_out(items: Sequence[str]) -> str:

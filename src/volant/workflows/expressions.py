@@ -274,17 +274,32 @@ def parse_condition(text: str, where: str) -> Expression:
     return expression
 
 
-def parse_template(text: str, where: str) -> list[str | Expression]:
-    """Split a text into its literal parts and its `{{ … }}` expressions."""
+def parse_template(
+    text: str, where: str, faults: list[InvalidInput] | None = None
+) -> list[str | Expression]:
+    """Split a text into its literal parts and its `{{ … }}` expressions.
+
+    Raises `InvalidInput` for the first that can't be read; with `faults`, leaves each such
+    one out and adds its error there.
+    """
     parts: list[str | Expression] = []
     position = 0
     while (opening := text.find("{{", position)) >= 0:
         if opening > position:
             parts.append(text[position:opening])
-        parser = _Parser(text, opening + 2, where)
-        parts.append(parser.expression())
-        position = parser.expect_close("}}")
-        _check_length(text[opening:position], where)
+        try:
+            parser = _Parser(text, opening + 2, where)
+            expression = parser.expression()
+            position = parser.expect_close("}}")
+            _check_length(text[opening:position], where)
+        except InvalidInput as error:
+            if faults is None:
+                raise
+            faults.append(error)
+            closing = text.find("}}", opening)
+            position = len(text) if closing < 0 else closing + 2
+        else:
+            parts.append(expression)
     if position < len(text):
         parts.append(text[position:])
     return parts
@@ -307,18 +322,21 @@ def references_of(expression: Expression) -> Iterator[Reference]:
             return
 
 
-def references_in(value: Any, where: str) -> Iterator[Reference]:
-    """Every reference in the strings of a JSON value, at any depth."""
+def references_in(
+    value: Any, where: str, faults: list[InvalidInput] | None = None
+) -> Iterator[Reference]:
+    """Every reference in the strings of a JSON value, at any depth; `faults` as in
+    `parse_template`."""
     if isinstance(value, str):
-        for part in parse_template(value, where):
+        for part in parse_template(value, where, faults):
             if not isinstance(part, str):
                 yield from references_of(part)
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[str, Any]", value).items():
-            yield from references_in(item, f"{where}.{key}")
+            yield from references_in(item, f"{where}.{key}", faults)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(cast("Sequence[Any]", value)):
-            yield from references_in(item, f"{where}[{index}]")
+            yield from references_in(item, f"{where}[{index}]", faults)
 
 
 def _check_length(text: str, where: str) -> None:

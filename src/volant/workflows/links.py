@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from volant.domain.manifest import Manifest, ManifestStep
+from volant.errors import InvalidInput
 from volant.workflows.elements import references_in_elements
 from volant.workflows.expressions import (
     Reference,
@@ -18,26 +19,31 @@ from volant.workflows.order import Links
 
 @dataclass(frozen=True, slots=True)
 class StepText:
-    """A text with expressions. `kind` is `text`, `condition` or `elements`."""
+    """A text with expressions. `kind` is `text`, `condition` or `elements`; `reveals` says
+    that secrets are filled in where the step runs."""
 
     where: str
     text: str
     kind: str = "text"
+    reveals: bool = False
 
     def references(self) -> Iterator[Reference]:
         """Raises `InvalidInput` when the text can't be read."""
         return references_of_kind(self.text, self.kind, self.where)
 
 
-def references_of_kind(text: str, kind: str, where: str) -> Iterator[Reference]:
+def references_of_kind(
+    text: str, kind: str, where: str, faults: list[InvalidInput] | None = None
+) -> Iterator[Reference]:
     """The references in a text: a `condition` (a `when`), `elements` (a `foreach`), or one
-    with expressions in braces."""
+    with expressions in braces. `faults` as in `parse_template`; a text that is one
+    expression is read whole or raises."""
     if kind == "condition":
         yield from references_of(parse_condition(text, where))
     elif kind == "elements":
-        yield from references_in_elements(text, where)
+        yield from references_in_elements(text, where, faults)
     else:
-        yield from references_in(text, where)
+        yield from references_in(text, where, faults)
 
 
 def step_texts(step: ManifestStep) -> Iterator[StepText]:
@@ -50,12 +56,12 @@ def step_texts(step: ManifestStep) -> Iterator[StepText]:
     if step.foreach is not None:
         yield StepText(f"{at}.foreach", step.foreach, "elements")
     for given in step.inputs:
-        yield StepText(f"{at}.inputs.{given.name}", given.value or "")
+        yield StepText(f"{at}.inputs.{given.name}", given.value or "", reveals=True)
         if given.codeset is not None:
             yield StepText(f"{at}.inputs.{given.name}.name", given.codeset.name)
             yield StepText(f"{at}.inputs.{given.name}.path", given.codeset.path)
     for name, value in step.env.items():
-        yield StepText(f"{at}.env.{name}", value)
+        yield StepText(f"{at}.env.{name}", value, reveals=True)
     for output in step.outputs:
         if output.image is not None:
             yield StepText(f"{at}.outputs.{output.name}.image", output.image.name)

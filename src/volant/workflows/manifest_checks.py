@@ -30,6 +30,8 @@ def check(reading: Reading, manifest: Manifest, uses: Uses, written: Sequence[Wr
 def outputs_of(step: ManifestStep, uses: Uses) -> tuple[tuple[str, ...], bool]:
     """The outputs that a step is known to write, and whether it may write others."""
     declared = tuple(output.name for output in step.outputs)
+    if step.uses and step.uses not in uses:
+        return declared, True  # nobody knows any more; that it is gone is told where it stands
     if step.uses == "pass":
         return (*declared, *(given.name for given in step.inputs)), False
     fixed = uses.get(step.uses) if step.uses else None
@@ -58,13 +60,16 @@ class _Checks:
         of_names.get(written.kind, self._expressions)(written)
 
     def _expressions(self, written: Written) -> None:
+        faults: list[InvalidInput] = []
+        found: list[Reference] = []
         try:
-            found = list(references_of_kind(written.text, written.kind, written.path))
-            if written.kind == "codeset":
-                self._gives_codeset(written)
+            found += references_of_kind(written.text, written.kind, written.path, faults)
         except InvalidInput as error:
-            self._bad(written, None, error.what, error.fix)
-            return
+            faults.append(error)
+        for error in {each.what: each for each in faults}.values():
+            self._bad(written, error.details.get("reference"), error.what, error.fix)
+        if written.kind == "codeset" and not faults:
+            self._gives_codeset(written)
         for reference in dict.fromkeys(found):
             wrong = self._wrong(reference, written)
             if wrong is not None:
@@ -171,6 +176,8 @@ class _Checks:
             self.refers[written.step].setdefault(name, written)
 
     def _bound(self, written: Written) -> None:
+        if any(step.uses and step.uses not in self.uses for step in self.manifest.steps):
+            return  # its outputs aren't known
         if binding(self.manifest, written.text, self.uses) is None:
             known = [name for s in self.manifest.steps for name in outputs_of(s, self.uses)[0]]
             what = f"No step has an output {written.text!r}, which the workflow gives."
@@ -193,7 +200,9 @@ class _Checks:
             what = f"The steps wait for each other in a circle: {' → '.join(found)}."
             self._bad(written, None, what, "Take one of these needs or references away.")
 
-    def _bad(self, written: Written, reference: Reference | None, what: str, fix: str) -> None:
+    def _bad(
+        self, written: Written, reference: Reference | str | None, what: str, fix: str
+    ) -> None:
         """Note it where it stands; within a block of text, in its line."""
         node = written.node
         offset = written.text.find(str(reference)) if reference is not None else -1

@@ -28,6 +28,8 @@ from volant.workflows.manifest_reading import (
     named,
 )
 from volant.workflows.plan import NAME
+from volant.workflows.uses import RUNNABLE
+from volant.yamltext.problems import nearest
 from volant.yamltext.reading import Reading, Section, join
 
 _KEYS = (
@@ -63,11 +65,12 @@ class StepReader:
 
     def steps(self, top: Section) -> tuple[ManifestStep, ...]:
         """All steps, with those that have no usable name left out."""
-        if "steps" in top and not entries(self.reading, top, "steps"):
+        written = entries(self.reading, top, "steps")
+        if "steps" in top and not written:
             top.bad("steps", "The workflow has no steps.", "Give it one.")
         names = Names(self.reading, "step")
         found: list[ManifestStep] = []
-        for node, path in entries(self.reading, top, "steps"):
+        for node, path in written:
             section = self.reading.section(node, path, _KEYS, required=("name",))
             name = None if section is None else names.read(section)
             # An unusable name doesn't hide what else is wrong in the step.
@@ -128,9 +131,21 @@ class StepReader:
     def _uses(self, section: Section) -> str | None:
         uses = section.raw("uses")
         if "uses" in section and uses not in self.uses:
-            what = f"{section.at('uses')} {(uses or '')[:80]!r} is no built-in step."
-            section.bad("uses", what, meant(uses or "", list(self.uses)))
+            section.bad("uses", *self._no_such(section.at("uses"), (uses or "")[:80]))
         return uses
+
+    def _no_such(self, path: str, uses: str) -> tuple[str, str]:
+        """What is wrong with a `uses`, and how to mend it."""
+        known = [each for each in self.uses if each.startswith(RUNNABLE)]
+        if uses.startswith(RUNNABLE):
+            guess = nearest(uses, known)
+            told = f"Did you mean {guess}? " if guess else ""
+            return (
+                f"There is no runnable {uses.removeprefix(RUNNABLE)!r}.",
+                f"{told}`volant runnable list` shows them; register it: volant runnable register"
+                " FILE",
+            )
+        return f"{path} {uses!r} is no built-in step.", meant(uses, list(self.uses))
 
     def _call(self, section: Section) -> str | None:
         call = section.raw("call")

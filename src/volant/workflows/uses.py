@@ -20,5 +20,7 @@ USES: Mapping[str, tuple[str, ...] | None] = {
     "loop": ("model", "version", "url", "passed", "run"),
 }
 
+RUNNABLE = "runnable/"  # what the name of a registered one begins with
+
 # They change something outside of their outputs: done again is not the same as taken over.
 EFFECTS = frozenset({"batch", "predictor", "loop"})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from yaml.nodes import SequenceNode
+from yaml.nodes import MappingNode, SequenceNode
 
-from volant.yamltext.reading import Section
+from volant.yamltext.reading import Section, describe
 
 MAX_COMMANDS = 50
 _LONGEST = 10_000
@@ -16,6 +16,13 @@ def commands_of(section: Section, key: str) -> tuple[str, ...]:
     if node is None:
         return ()
     path = section.at(key)
+    if isinstance(node, MappingNode):
+        section.bad(
+            key,
+            f"{path} must be a command or a list of commands, not {describe(node)}.",
+            f'Write them as {key}: ["one", "two"].',
+        )
+        return ()
     listed = list(node.value) if isinstance(node, SequenceNode) else [node]
     places = [
         f"{path}[{i}]" if isinstance(node, SequenceNode) else path for i in range(len(listed))

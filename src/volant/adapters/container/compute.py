@@ -23,7 +23,7 @@ from volant.adapters.container.engine import Engine, engine_words, find_engine, 
 from volant.adapters.local.attempt import Attempt, Ending, Stop, Stopper
 from volant.adapters.local.joblog import LOG_BYTES, JobLog
 from volant.adapters.local.limits import machine_oom_kills
-from volant.adapters.local.outcome import Evidence, judge
+from volant.adapters.local.outcome import Evidence, judge, lost
 from volant.adapters.local.running import Running, heard, prepare
 from volant.adapters.system import SystemClock
 from volant.domain.job import Job, JobResult, JobStatus
@@ -213,11 +213,7 @@ class ContainerCompute:
 
 def _unknown_end(job: Job, started: bool, written: JobLog) -> JobResult:
     if started:
-        error: VolantError = Unavailable(
-            f"Step {job.step} was lost: the container engine lost sight of its container.",
-            f"Nothing is wrong with the step itself; run it again: volant runs retry {job.run_id}",
-            code="job_lost",
-        )
+        error: VolantError = lost(job, "the container engine lost sight of its container")
         status = JobStatus.LOST
     else:
         fix = "Its command is run by the image's /bin/sh, which has to be there."

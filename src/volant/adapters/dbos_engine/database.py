@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from dbos._error import DBOSAwaitedWorkflowCancelledError, DBOSWorkflowCancelledError
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -19,9 +20,18 @@ LOCK_WAIT_MS = 30_000  # the busy timeout that DBOS sets for engines of its own
 
 _ASKED_WAIT_MS = 5_000  # while somebody waits for an answer
 
-# A handler of its own keeps DBOS from adding one that writes to the terminal.
-logging.getLogger("dbos").addHandler(logging.NullHandler())
 
+def _tells_more(record: logging.LogRecord) -> bool:
+    """Whether a record of DBOS' is kept. To it a cancelled run is an exception in a thread
+    of its own, told as an error; a run's end is told by its record."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, DBOSAwaitedWorkflowCancelledError | DBOSWorkflowCancelledError)
+
+
+_log = logging.getLogger("dbos")
+# A handler of its own keeps DBOS from adding one that writes to the terminal.
+_log.addHandler(logging.NullHandler())
+_log.addFilter(_tells_more)
 
 # By what SQLite says; runs.db lies in the home.
 _FIXES = {

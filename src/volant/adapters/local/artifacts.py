@@ -25,6 +25,7 @@ from volant.errors import Conflict, InvalidInput, NotFound, ResourceExhausted, U
 _SCHEME = "artifacts:/"
 _INCOMING = ".incoming"
 _CHUNK_BYTES = 1 << 20
+_TRIES = 100  # against a `remove` beside a `put_tree`
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -91,7 +92,7 @@ class LocalArtifacts:
 
     def remove(self, uri: str) -> None:
         """Renamed away in one step, then deleted: who dies between leaves what the next
-        `put_tree` sweeps."""
+        `put_tree` sweeps. Folders above it that are empty now go, too."""
         path = self._path(uri)
         try:
             if not any(entry.is_file() for entry in path.rglob("*")):
@@ -102,6 +103,16 @@ class LocalArtifacts:
             with contextlib.suppress(FileNotFoundError):  # somebody was first
                 path.rename(incoming / "removed")
             sync(path.parent)
+            self._tidy(path.parent)
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove empty folders upwards. Those right under the root stay."""
+        while self._root in folder.parents and folder.parent != self._root:
+            try:
+                folder.rmdir()
+            except OSError:  # something is in it, or somebody was first
+                return
+            folder = folder.parent
 
     def _path(self, uri: str) -> Path:
         if not uri.startswith(_SCHEME):
@@ -159,22 +170,32 @@ class LocalArtifacts:
 
     def _rename(self, incoming: Path, target: Path) -> bool:
         """Whether the rename happened; False when somebody was first."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            incoming.rename(target)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return False
-            raise
-        folder = target.parent
+        for _ in range(_TRIES):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                incoming.rename(target)
+                break
+            except FileNotFoundError:
+                continue  # `remove` took the empty folder away between the two
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return False
+                raise
+        else:
+            raise Unavailable(f"{target.parent} doesn't stay.", "Try again.")
+        with contextlib.suppress(FileNotFoundError):  # somebody removed it all again
+            self._sync_names(target.parent)
+        return True
+
+    def _sync_names(self, folder: Path) -> None:
         sync(folder)
-        # The names of the folders above it, unless this process has the disk keep them already:
-        # nobody takes such a folder away, only what lies in it.
+        # The names of the folders above it. Nobody takes a folder right under the root away, so
+        # the disk is told of it once.
         while folder != self._root and folder not in self._kept:
             sync(folder.parent)
-            self._kept.add(folder)
+            if folder.parent == self._root:
+                self._kept.add(folder)
             folder = folder.parent
-        return True
 
     @contextmanager
     def _told(self, source: Path) -> Generator[None]:
@@ -197,8 +218,11 @@ class LocalArtifacts:
 
 def _has_files(folder: Path) -> bool:
     """Asked of folders with thousands of names: their kinds come with them."""
-    with os.scandir(folder) as entries:
-        return any(entry.is_file() for entry in entries)
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.is_file() for entry in entries)
+    except FileNotFoundError:  # it was empty and went meanwhile
+        return False
 
 
 def _parts(key: str) -> tuple[str, ...]:

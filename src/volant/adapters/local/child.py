@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import gc
 import importlib
@@ -30,6 +31,7 @@ EXIT_FAILED = 1
 EXIT_BROKEN = 70  # the machinery around the job broke, before its own code ran
 EXIT_OUT_OF_MEMORY = 78
 
+_LONGEST_TEXT = 32 * 4096  # bytes of one argument or variable, its end included, on Linux
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _libc: ctypes.CDLL | None = None
@@ -210,11 +212,24 @@ def _exec(command: str) -> None:
         os.execv("/bin/sh", ["sh", "-c", command])  # noqa: S606 - it is the shell
     except OSError as error:
         raise InvalidInput(
-            f"The command {command[:80]!r} can't be started: {error.strerror}.",
-            "If its inputs are long, pass them in files: a command and its environment"
-            " have to fit into 2 MiB.",
+            f"The command {command[:80]!r} can't be started: {_why_not(command, error)}.",
+            "Pass what is long in files: a command has to fit into 128 KiB, and so has each"
+            " variable of its environment; all of them together into 2 MiB.",
             details={"errno": error.errno},
         ) from error
+
+
+def _why_not(command: str, error: OSError) -> str:
+    """What the kernel said, and for what is too long which text that is."""
+    if error.errno != errno.E2BIG:
+        return error.strerror or str(error)
+    texts = {"it": command}
+    texts |= {f"its variable {name}": f"{name}={text}" for name, text in os.environ.items()}
+    sizes = {name: len(os.fsencode(text)) + 1 for name, text in texts.items()}
+    name, size = max(sizes.items(), key=lambda each: each[1])
+    if size > _LONGEST_TEXT:
+        return f"{name} has {size:,} bytes"
+    return f"it and its environment have {sum(sizes.values()):,} bytes"
 
 
 def _entry(request: Mapping[str, Any]) -> int:

@@ -36,12 +36,28 @@ def input_text(value: Any) -> str:
     return "" if value is None else json.dumps(value)
 
 
+def _check(job: Job) -> None:
+    """Raises `InvalidInput` for a text with what ends every text of the kernel's."""
+    texts = {"The command": job.command or ""}
+    texts |= {f"The variable {name}": text for name, text in job.env.items()}
+    for what, text in texts.items():
+        if "\0" in text:
+            raise InvalidInput(
+                f"{what} of step {job.step} holds a zero byte, which no process can be given.",
+                "Take it out of what it is made of: the step's text, an input, an output of"
+                " another step, or an element of foreach.",
+                details={"text": what},
+            )
+
+
 def job_environment(job: Job) -> Mapping[str, str]:
     """What is added to the process's environment; `job.env` can't replace ours.
 
-    Raises `InvalidInput` for a command's input that no environment can hold. An entry
-    gets such an input as an argument anyway, so there it is left out.
+    Raises `InvalidInput` for a command, or a variable of `job.env`, that no process can be
+    given, and for a command's input that no environment can hold. An entry gets such an
+    input as an argument anyway, so there it is left out.
     """
+    _check(job)
     env = dict(job.env)
     for name, value in job.inputs.items():
         text = input_text(value)

@@ -127,6 +127,7 @@ class LocalFiles:
         if (
             not path
             or path != clean.as_posix()
+            or not clean.parts
             or clean.is_absolute()
             or len(os.fsencode(path)) > _MOST_PATH
             or any(part in (".", "..") or len(part.encode()) > 255 for part in clean.parts)

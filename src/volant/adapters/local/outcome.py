@@ -66,7 +66,7 @@ def _verdict(job: Job, seen: Evidence) -> _Verdict:
     if seen.ending.stopped is not None:
         return _stopped(job, seen.ending.stopped)
     if code is None or (code == EXIT_BROKEN and job.entry is not None and seen.told is None):
-        return JobStatus.LOST, _lost(job, "the process that it was forked from died"), None
+        return JobStatus.LOST, lost(job, "the process that it was forked from died"), None
     if code != 0:
         return _unwell(job, seen, code)
     try:
@@ -82,7 +82,7 @@ def _unwell(job: Job, seen: Evidence, code: int) -> _Verdict:
         code = -signal.SIGTERM
     if code in _FROM_OUTSIDE:
         name = signal.Signals(-code).name
-        return JobStatus.LOST, _lost(job, f"something outside Volant sent it {name}"), None
+        return JobStatus.LOST, lost(job, f"something outside Volant sent it {name}"), None
     return JobStatus.FAILED, seen.told or _failure(job, seen, code), None
 
 
@@ -92,18 +92,18 @@ def _as_dict(error: VolantError | Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _stopped(job: Job, stop: Stop) -> _Verdict:
     if stop is Stop.CLOSING:
-        return JobStatus.LOST, _lost(job, "Volant was stopped"), None
+        return JobStatus.LOST, lost(job, "Volant was stopped"), None
     if stop is Stop.PREEMPTED:
-        return JobStatus.LOST, _lost(job, "its machine was taken away"), None
+        return JobStatus.LOST, lost(job, "its machine was taken away"), None
     if stop is Stop.CANCELLED:
         error = StepFailed(
-            f"Step {job.step} was cancelled.",
+            f"{job.title} was cancelled.",
             f"Go on with it: volant runs resume {job.run_id}",
             code="cancelled",
         )
         return JobStatus.CANCELLED, error, None
     error = StepFailed(
-        f"Step {job.step} ran longer than its timeout of {job.timeout_s:g} s.",
+        f"{job.title} ran longer than its timeout of {job.timeout_s:g} s.",
         "Raise the step's timeout (`train.timeout` for training), or give it less to do;"
         " its log shows how far it came.",
         code="timeout",
@@ -112,10 +112,13 @@ def _stopped(job: Job, stop: Stop) -> _Verdict:
     return JobStatus.TIMEOUT, error, None
 
 
-def _lost(job: Job, why: str) -> VolantError:
+def lost(job: Job, why: str) -> VolantError:
+    """For now: a run begins it again by itself. What to do when it has been lost too often
+    for that is said by who counts."""
     return Unavailable(
-        f"Step {job.step} was lost: {why}.",
-        f"Nothing is wrong with the step itself; run it again: volant runs retry {job.run_id}",
+        f"{job.title} was lost: {why}.",
+        "Nothing is wrong with it. A run starts it again by itself; what was begun alone has to"
+        " be begun again.",
         code="job_lost",
     )
 
@@ -136,16 +139,16 @@ def _memory_error(job: Job, seen: Evidence) -> VolantError:
     details = {"memory_bytes": job.memory_bytes, "peak_bytes": seen.ending.peak_bytes}
     if job.memory_bytes is None:
         return ResourceExhausted(
-            f"Step {job.step} ended because this machine has no memory left; it had"
+            f"{job.title} ended because this machine has no memory left; it had"
             f" {_mib(seen.ending.peak_bytes)} itself.",
             "Give it less data, run fewer steps side by side, or use a larger machine.",
             code="out_of_memory",
             details=details,
         )
     return ResourceExhausted(
-        f"Step {job.step} needed more memory than it is allowed: {_mib(job.memory_bytes)}.",
-        "Raise the limit (`train.memory` in volant.yaml for training, `memory` for another"
-        " step), or give it less data.",
+        f"{job.title} needed more memory than it is allowed: {_mib(job.memory_bytes)}.",
+        "Raise the limit (`train.memory` in volant.yaml for a loop's training,"
+        " `resources.limits.memory` in a workflow's step), or give it less data.",
         code="out_of_memory",
         details=details,
     )
@@ -161,7 +164,7 @@ def _failure(job: Job, seen: Evidence, code: int) -> VolantError:
         how = f"signal {-code}"
         if -code in set(signal.Signals):
             how = f"signal {signal.Signals(-code).name}"
-    what = f"The command of step {job.step}" if job.entry is None else f"Step {job.step}"
+    what = f"The command of step {job.step}" if job.entry is None else job.title
     return StepFailed(
         f"{what} ended with {how}.",
         f"See its log: volant logs {job.run_id} --step {job.step}",
@@ -186,7 +189,7 @@ def _outputs(job: Job) -> Mapping[str, Any]:
         if job.entry is None:
             return {}
         raise StepFailed(
-            f"Step {job.step} ended without returning outputs.",
+            f"{job.title} ended without returning outputs.",
             "Let the function return; don't call os._exit in it.",
         ) from None
     except OSError as error:

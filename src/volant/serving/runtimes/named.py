@@ -29,10 +29,11 @@ class NamedModel:
         """Raises what the model raises; `InvalidInput` when it doesn't answer what was
         registered."""
         named = self.call(feeds)
-        return Answer(tuple(_checked(named, output) for output in self.description.outputs))
+        rows = len(feeds[0]) if self.description.batchable else None
+        return Answer(tuple(_checked(named, output, rows) for output in self.description.outputs))
 
 
-def _checked(named: Mapping[str, Array], output: Output) -> Array:
+def _checked(named: Mapping[str, Array], output: Output, rows: int | None) -> Array:
     array = named.get(output.name)
     if array is None:
         raise InvalidInput(
@@ -49,7 +50,18 @@ def _checked(named: Mapping[str, Array], output: Output) -> Array:
             f"registered was {list(wanted)}.",
             "Let it answer what it answered when it was registered.",
         )
+    if rows is not None and len(array) != rows:
+        raise other_rows(output.name, len(array), rows)
     return array.astype(DTYPE[output.datatype], copy=False)
+
+
+def other_rows(name: str, answered: int, asked: int) -> InvalidInput:
+    """For an answer whose values can't be told apart by row."""
+    return InvalidInput(
+        f"The model answered {name!r} for {answered} rows; it was asked for {asked}.",
+        "Let it answer one entry a row.",
+        code="model.outputs",
+    )
 
 
 def datatype_of(array: Array) -> str:
@@ -78,8 +90,16 @@ def as_named(result: Any) -> dict[str, Array]:
 
 
 def as_array(value: Any) -> Array:
-    """An array of numbers, booleans or texts."""
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    """An array of numbers, booleans or texts. Raises `InvalidInput` for lists of different
+    lengths, which are no array."""
+    try:
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    except ValueError as error:  # the model's fault, and no refusal of what it was asked
+        raise InvalidInput(
+            f"The model's answer is no array: {error}",
+            "Let it answer lists of the same length, or arrays.",
+            code="model.outputs",
+        ) from None
     if array.dtype.kind in "USO":
         flat = [v if isinstance(v, str | bytes) else _text(v) for v in array.ravel().tolist()]
         return texts(flat).reshape(array.shape)

@@ -14,8 +14,9 @@ from volant.serving.datatypes import Array
 from volant.serving.description import Description
 from volant.serving.model_files import ModelFiles
 from volant.serving.query import Answer
-from volant.serving.refusal import Refusal
+from volant.serving.refusal import Refusal, shown
 from volant.serving.runtimes.labels import cast_labels, label_kind
+from volant.serving.runtimes.named import other_rows
 
 _clip: Callable[..., Array] = getattr(umath, "clip", np.clip)
 # 0-d arrays, so that nothing is converted in a call.
@@ -55,22 +56,35 @@ class OnnxModel:
             if description.probabilities is not None:
                 self._outputs.append(description.probabilities)
         self._kind = label_kind(description)
+        # ONNX Runtime makes a text of whatever it is given, bytes too.
+        self._texts = [i for i, t in enumerate(description.inputs) if t.datatype == "BYTES"]
 
     def predict(self, feeds: Sequence[Array]) -> Answer:
-        """Raises whatever ONNX Runtime raises; `Refusal` for values it can't take."""
+        """Raises whatever ONNX Runtime raises; `Refusal` for values it can't take;
+        `InvalidInput` where a model over columns doesn't answer one label a row."""
+        for i in self._texts:
+            _check_texts(self._inputs[i], feeds[i])
         try:
             out = self._run(self._outputs, dict(zip(self._inputs, feeds, strict=True)), None)
         except InvalidArgument as error:
             raise Refusal(400, f"The model can't take these values: {error}") from None
         if self._plain:
             return Answer(tuple(np.asarray(array) for array in out))
+        rows = len(feeds[0])
         labels = np.asarray(out[0]).reshape(-1)
+        if len(labels) != rows:
+            raise other_rows(self._outputs[0], len(labels), rows)
         if self._kind is not str or labels.dtype != object:  # else they are texts already
             labels = cast_labels(labels, self._kind)
         if len(out) == 1:
             return Answer((labels,))
         # Sums of float32 votes may leave [0, 1] by a millionth.
         return Answer((labels, _within_one(np.asarray(out[1]))))
+
+
+def _check_texts(name: str, feed: Array) -> None:
+    if bytes in set(map(type, feed.reshape(-1).tolist())):
+        raise Refusal(400, f"Tensor {shown(name)}: expected texts in UTF-8, got other bytes.")
 
 
 def _within_one(shares: Array) -> Array:

@@ -17,10 +17,10 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer  # pyright: ignore[reportMissingImports]
 
-from volant.errors import InvalidInput
 from volant.serving.datatypes import Array
 from volant.serving.description import Description
 from volant.serving.model_files import ModelFiles
+from volant.serving.refusal import Refusal
 from volant.serving.runtimes.classes import by_probability
 from volant.serving.runtimes.named import NamedModel
 
@@ -65,5 +65,5 @@ def open_model(
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        raise InvalidInput("A text isn't UTF-8.", "Send texts in UTF-8.")
+        raise Refusal(400, "Expected texts in UTF-8, got other bytes.")
     return str(value)

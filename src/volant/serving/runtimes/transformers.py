@@ -15,10 +15,10 @@ import orjson
 import torch  # pyright: ignore[reportMissingImports]
 from transformers import pipeline  # pyright: ignore[reportMissingImports]
 
-from volant.errors import InvalidInput
 from volant.serving.datatypes import Array, texts
 from volant.serving.description import Description
 from volant.serving.model_files import ModelFiles
+from volant.serving.refusal import Refusal
 from volant.serving.runtimes.classes import by_probability
 from volant.serving.runtimes.named import NamedModel
 
@@ -82,7 +82,7 @@ def _over_columns(
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        raise InvalidInput("A text isn't UTF-8.", "Send texts in UTF-8.")
+        raise Refusal(400, "Expected texts in UTF-8, got other bytes.")
     return str(value)
 
 

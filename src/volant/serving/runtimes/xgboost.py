@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,14 @@ def open_model(
     booster = xgb.Booster()
     booster.load_model(bytearray(files.read(description.file)))
     booster.set_param({"nthread": 1})
+    linear = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear"
 
     def call(feeds: Sequence[Array]) -> dict[str, Array]:
         rows = np.concatenate(feeds, axis=1).astype(np.float32)
-        raw = booster.inplace_predict(rows, validate_features=False)
+        if linear:  # which XGBoost can't ask in place
+            raw = booster.predict(xgb.DMatrix(rows, nthread=1), validate_features=False)
+        else:
+            raw = booster.inplace_predict(rows, validate_features=False)
         return by_probability(np.asarray(raw), description)
 
     return NamedModel(description, call)

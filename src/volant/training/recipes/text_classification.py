@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,11 @@ from volant.training.schema import classes_of, column_type, target_of
 
 NAME = "text-classification"
 _LOGS = 50  # points of the loss in the run's history
+_TOLD = 600  # characters of what a library says
+_MODEL_FIX = (
+    "Name a folder with config.json, weights and tokenizer (tokenizer.json, say), or a model of"
+    " the Hub."
+)
 
 Say = Callable[[str], None]
 
@@ -64,11 +69,14 @@ def fine_tune(
             "Add rows of another class.",
         )
     transformers.set_seed(seed)
-    model, tokenizer = _load(transformers, str(params["model"]), classes)
+    model, tokenizer = load_pretrained(transformers, str(params["model"]), classes)
     texts = [text or "" for text in rows.column(column).to_pylist()]
     codes = np.searchsorted(np.array(classes, dtype=labels.dtype), labels).tolist()
     length = _length(int(params["max_length"]), model, tokenizer)
-    examples = _Examples(tokenizer(texts, truncation=True, max_length=length), codes)
+    encoded = tokenizer(texts, truncation=True, max_length=length)
+    if any(texts):
+        check_known(str(params["model"]), tokenizer, encoded["input_ids"])
+    examples = _Examples(encoded, codes)
     arguments = _arguments(
         (torch, transformers), params, len(examples), seed, context.checkpoint_dir
     )
@@ -155,8 +163,12 @@ def _libraries() -> tuple[Any, Any]:
     return torch, transformers
 
 
-def _load(transformers: Any, source: str, classes: list[Any]) -> tuple[Any, Any]:
-    """The pretrained body with a new head for our classes, and its tokenizer."""
+def load_pretrained(transformers: Any, source: str, classes: list[Any]) -> tuple[Any, Any]:
+    """The pretrained body with a new head for our classes, and its tokenizer.
+
+    Raises:
+        InvalidInput: one of them can't be loaded.
+    """
     if Path(source).is_absolute() and not Path(source).is_dir():
         raise InvalidInput(
             f"train.params.model {source!r} is no folder on this machine.",
@@ -165,6 +177,9 @@ def _load(transformers: Any, source: str, classes: list[Any]) -> tuple[Any, Any]
     names = [str(each) for each in classes]
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise _unloadable(f"The tokenizer of train.params.model {source!r}", error) from error
+    try:
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
             source,
             num_labels=len(names),
@@ -174,14 +189,32 @@ def _load(transformers: Any, source: str, classes: list[Any]) -> tuple[Any, Any]
             ignore_mismatched_sizes=True,
         )
     except (OSError, ValueError) as error:
-        raise InvalidInput(
-            f"train.params.model {source!r} can't be loaded: {str(error).splitlines()[0]}",
-            "Name a folder with config.json, weights and tokenizer, or a model of the Hub.",
-        ) from error
+        raise _unloadable(f"train.params.model {source!r}", error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
+
+
+def _unloadable(what: str, error: Exception) -> InvalidInput:
+    """With the whole cause in one line: some of transformers' messages have a list in the
+    lines after the first."""
+    text = " ".join(str(error).split())
+    told = text if len(text) <= _TOLD else f"{text[:_TOLD]}…"
+    return InvalidInput(f"{what} can't be loaded: {told}", _MODEL_FIX)
+
+
+def check_known(source: str, tokenizer: Any, ids: Sequence[Sequence[int]]) -> None:
+    """Whether the tokenizer knows anything that stands in the texts. From a folder without
+    one, transformers makes one for some kinds of model that knows its marks alone. Raises
+    `InvalidInput`."""
+    marks = set(tokenizer.all_special_ids)
+    if all(marks.issuperset(each) for each in ids):
+        raise InvalidInput(
+            f"The tokenizer of train.params.model {source!r} knows nothing of what stands in the"
+            " texts.",
+            _MODEL_FIX,
+        )
 
 
 def _length(wanted: int, model: Any, tokenizer: Any) -> int:

@@ -26,19 +26,47 @@ class Replicas(_Body):
 
     min: int | None = Field(default=None, ge=0, le=64)
     max: int | None = Field(default=None, ge=1, le=64)
-    idle_s: float | None = Field(default=None, ge=0, description="Seconds.")
-    memory_bytes: int | None = Field(default=None, gt=0)
+    idle_s: float | None = Field(default=None, description="Seconds, 1 to 30 days.")
+    memory_bytes: int | None = Field(
+        default=None, description="A replica's limit, from 64 MiB; null: none."
+    )
     target: int | None = Field(
         default=None, ge=1, description="Requests in flight that one replica is meant to hold."
     )
     spares: int | None = Field(
         default=None, ge=0, le=16, description="Replicas that wait with the model loaded."
     )
-    cpu: float | None = Field(default=None, gt=0, description="Cores for each replica.")
+    cpu: float | None = Field(
+        default=None, description="Cores for each replica, 0.01 to 1024; null: no limit."
+    )
+
+    def given(self) -> dict[str, Any]:
+        """Only what the request named. Null is a value where there may be no limit."""
+        named = self.model_dump(exclude_unset=True)
+        return {k: v for k, v in named.items() if v is not None or k in ("memory_bytes", "cpu")}
+
+
+class LogBody(_Body):
+    """The prediction log; what isn't given stays as it is."""
+
+    sample: float | None = Field(default=None, gt=0, le=1, description="Fraction of requests.")
+    max_bytes: int | None = Field(default=None, description="Its bound, from 1 MiB.")
+
+
+class SettingsBody(_Body):
+    """What isn't given stays as it is; a new deployment has the defaults."""
+
+    log: LogBody | Literal["off"] | None = Field(
+        default=None,
+        description='"off", or an object with `sample` and `max_bytes`: the prediction log.',
+    )
+    keep: int | None = Field(
+        default=None, ge=0, le=20, description="Versions that served before and still answer."
+    )
 
     def given(self) -> dict[str, Any]:
         """Only what the request named."""
-        return self.model_dump(exclude_unset=True)
+        return self.model_dump(exclude_none=True)
 
 
 class Sticky(_Body):
@@ -81,6 +109,7 @@ class Wanted(_Body):
         default=None, description='Null: as the deployment\'s own settings say; "now": at once.'
     )
     replicas: Replicas | None = None
+    settings: SettingsBody | None = None
     key: str | None = Field(
         default=None, max_length=200, description="The same key again is the same revision."
     )
@@ -173,6 +202,7 @@ def _steering(api: APIRouter, platform: Platform) -> None:
             rollout=rollout,
             by=caller.name,
             changes=body.replicas.given() if body.replicas else None,
+            settings=body.settings.given() if body.settings else None,
         )
         return dict(deployments.revision(name, revision.number))
 
@@ -217,6 +247,15 @@ def _steering(api: APIRouter, platform: Platform) -> None:
     def deployments_scale(name: str, body: Replicas, caller: Caller) -> dict[str, Any]:
         """Until a loop of this name deploys again: its file says how many then."""
         return dict(deployments.scale(name, body.given(), by=caller.name))
+
+    @api.patch(
+        "/deployments/{name}/settings",
+        dependencies=[needs("deployments.scale", audit="deployment/{name}")],
+        summary="Change what a deployment logs and keeps",
+    )
+    def deployments_set(name: str, body: SettingsBody, caller: Caller) -> dict[str, Any]:
+        """Until a loop of this name deploys again: its file says so then."""
+        return dict(deployments.set(name, body.given(), by=caller.name))
 
     @api.post(
         "/deployments/{name}/load",

@@ -30,6 +30,14 @@ class Tags(BaseModel):
     tags: dict[str, str | None] = Field(min_length=1, max_length=100)
 
 
+class Alias(BaseModel):
+    """`version` is a number or another alias."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int | Annotated[str, Field(max_length=255)]
+
+
 class ImportRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -107,6 +115,8 @@ def _life(api: APIRouter, platform: Platform) -> None:
         """`card.intended_use` and `card.limits` are shown on the model card."""
         return dict(registry.tag(name, version, body.tags))
 
+    _aliases(api, platform)
+
     @api.post(
         "/model-retention",
         dependencies=[needs("models.delete", audit="model-retention")],
@@ -117,6 +127,23 @@ def _life(api: APIRouter, platform: Platform) -> None:
         stays."""
         found = registry.prune(body.keep, body.model, apply=body.apply)
         return whole([Kept.model_validate(one) for one in found])
+
+
+def _aliases(api: APIRouter, platform: Platform) -> None:
+    registry = platform.registry
+    dependencies = [needs("models.register", audit="model/{name}@{alias}")]
+    path = "/models/{name}/aliases/{alias}"
+
+    @api.put(path, dependencies=dependencies, summary="Point an alias at a version")
+    def models_alias(name: str, alias: str, body: Alias) -> dict[str, int]:
+        """Answers all aliases of the model. `champion` and `challenger` follow what happens
+        and are refused."""
+        return dict(registry.alias(name, alias, body.version))
+
+    @api.delete(path, dependencies=dependencies, summary="Remove an alias")
+    def models_unalias(name: str, alias: str) -> dict[str, int]:
+        """Answers the aliases that are left."""
+        return dict(registry.alias(name, alias, None))
 
 
 def _views(api: APIRouter, platform: Platform) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -20,6 +21,13 @@ class Health(BaseModel):
     version: str
 
 
+_SHOWN = ("name", "status", "model", "live_version", "infer_url", "recent")
+
+
+def _deployment(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: found.get(key) for key in _SHOWN}
+
+
 def routes(platform: Platform, app: FastAPI) -> APIRouter:
     """`/health`, `/status` and `/openapi.json`."""
     api = router("system")
@@ -31,8 +39,10 @@ def routes(platform: Platform, app: FastAPI) -> APIRouter:
 
     @api.get("/status", dependencies=[needs("status.read")], summary="The platform at a glance")
     def status() -> dict[str, Any]:
-        """Version, home, loops, runs in flight, deployments and what the database says."""
-        return dict(platform.status())
+        """Version, home, database, datasets, loops, and all deployments, those that no loop
+        made as well."""
+        deployed = [_deployment(each) for each in platform.deployments.list()]
+        return {**platform.status(), "deployments": deployed}
 
     @api.get(
         "/openapi.json",

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from anyio import to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -24,7 +24,7 @@ from volant.ports.files import Draft, FileEntry, Files
 from volant.web.mlflow.admission import admit
 from volant.web.mlflow.calls import Asked, Call
 from volant.web.mlflow.places import REGISTRY, place_of, uri_of
-from volant.web.mlflow.problems import answer, refused
+from volant.web.mlflow.problems import answer, broken, refused
 from volant.web.mlflow.scopes import Scope
 from volant.web.mlflow.verbs import Platform
 
@@ -57,7 +57,7 @@ def routes(platform: Platform) -> Sequence[BaseRoute]:
 
 
 async def _list(platform: Platform, request: Request) -> Response:
-    path = request.query_params.get("path", "").rstrip("/")
+    path = plain(request.query_params.get("path", "")).rstrip("/")
 
     def listed(scope: Scope) -> Json:
         found = inside(platform, scope.place(path))
@@ -82,9 +82,17 @@ async def _guarded(
             found = act(Scope(platform, project))
         except VolantError as error:
             return refused(error)
+        except Exception:
+            return broken(request)
         return found if isinstance(found, Response) else answer(200, found)
 
     return await to_thread.run_sync(run)
+
+
+def plain(path: str) -> str:
+    """A path to read at, without what stands for the folder itself: clients log to `./model`,
+    and list `.`, but theirs is sent on as `model`."""
+    return "/".join(part for part in path.split("/") if part != ".")
 
 
 def entries_of(platform: Platform, path: str) -> Sequence[FileEntry]:
@@ -114,7 +122,7 @@ def entries(found: Sequence[FileEntry], prefix: str) -> list[Json]:
 
 
 async def _download(platform: Platform, request: Request) -> Response:
-    asked = request.path_params["path"]
+    asked = plain(request.path_params["path"])
 
     def found(scope: Scope) -> Response:
         path = scope.place(asked)
@@ -181,6 +189,8 @@ async def received(
             await to_thread.run_sync(draft.drop)
         if isinstance(error, VolantError):
             return refused(error)
+        if isinstance(error, Exception) and not isinstance(error, ClientDisconnect):
+            return broken(request)
         raise
 
 
@@ -212,7 +222,7 @@ def _listed(asked: Asked, root: str) -> Json:
     path = (
         asked.fields.maybe("path") or asked.fields.maybe("artifact_directory_path") or ""
     ).strip("/")
-    place = "/".join(part for part in (place_of(root), path) if part)
+    place = "/".join(part for part in (place_of(root), plain(path)) if part)
     prefix = f"{path}/" if path else ""
     return {"root_uri": uri_of(root), "files": entries(inside(asked.platform, place), prefix)}
 

@@ -155,10 +155,7 @@ def _answered(
     except VolantError as error:
         response, outcome = refused(error), error.error_code
     except Exception as error:
-        _log.exception(
-            "unexpected error", extra=serverlog.told(method=request.method, path=request.url.path)
-        )
-        response, outcome = broken(request_id(request)), type(error).__name__
+        response, outcome = broken(request), type(error).__name__
     if call.audit is not None and principal is not None:
         subject = call.audit.format_map(_Shown(fields))
         if named is None and project != DEFAULT_PROJECT:

@@ -111,7 +111,8 @@ class Fields:
         value = self._values.get(name)
         if value is None or isinstance(value, str):
             return value
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        # An integer's text is what was sent; a fraction's, or a very large number's, isn't.
+        if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         raise wrong(f"{self._at}{name}", value, "a string")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from volant.access.permissions import Permission
+from volant.domain.query import MeasuredOn, Order, named_order
 from volant.domain.tracking import LoggedModelStatus
+from volant.tracking.vocabularies import LOGGED_MODELS
 from volant.web.mlflow import answers
 from volant.web.mlflow.calls import Asked, Call
-from volant.web.mlflow.fields import missing, next_token
+from volant.web.mlflow.fields import Fields, missing, next_token, wrong
 
 Json = dict[str, Any]
 
@@ -51,17 +53,42 @@ def _delete(asked: Asked) -> Json:
 def _search(asked: Asked) -> Json:
     fields = asked.fields
     limit, offset = fields.limit(50, 1000), fields.offset()
-    orders = [
-        f"{each.text('field_name')} {'ASC' if each.value('ascending') == 'true' else 'DESC'}"
-        for each in fields.several("order_by")
-    ]
     found, more = asked.platform.logged_models.search(
-        fields.texts("experiment_ids"), fields.maybe("filter"), orders, limit, offset
+        fields.texts("experiment_ids"),
+        fields.maybe("filter"),
+        [_order(each) for each in _few(fields, "order_by")],
+        limit,
+        offset,
+        datasets=_datasets(fields),
     )
     answer: Json = {"models": [answers.logged_model(each) for each in found]}
     if more:
         answer["next_page_token"] = next_token(offset, limit)
     return answer
+
+
+_MOST = 100  # orders, and datasets, of one search
+
+
+def _few(fields: Fields, name: str) -> list[Fields]:
+    found = list(fields.several(name))
+    if len(found) > _MOST:
+        raise wrong(name, len(found), f"a list of at most {_MOST}")
+    return found
+
+
+def _order(fields: Fields) -> Order:
+    """Ascending, unless it says otherwise."""
+    on = MeasuredOn(fields.maybe("dataset_name") or None, fields.maybe("dataset_digest") or None)
+    descending = fields.value("ascending").lower() == "false"
+    return named_order(fields.text("field_name"), LOGGED_MODELS, descending=descending, on=on)
+
+
+def _datasets(fields: Fields) -> list[MeasuredOn]:
+    return [
+        MeasuredOn(each.text("dataset_name"), each.maybe("dataset_digest") or None)
+        for each in _few(fields, "datasets")
+    ]
 
 
 def _set_tags(asked: Asked) -> Json:

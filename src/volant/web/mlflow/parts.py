@@ -2,7 +2,8 @@
 
 A part is stored under its upload's id, which only its client knows, its number and its
 hash; the last call writes them one after the other into the artifact. What nobody
-completes is removed with other abandoned drafts.
+completes is removed with other abandoned drafts: when the platform starts, and nothing of it
+came for a day.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from volant.errors import InvalidInput, NotFound, VolantError
 from volant.ports.files import Draft
 from volant.web.mlflow.artifacts import PREFIXES, may_write, received
 from volant.web.mlflow.fields import Fields
-from volant.web.mlflow.problems import answer, refused
+from volant.web.mlflow.problems import answer, broken, refused
 from volant.web.mlflow.verbs import Platform
 
 MAX_PARTS = 10_000
@@ -58,6 +59,8 @@ async def _serve(platform: Platform, handler: _Handler, request: Request) -> Res
             return handler(platform, request, folder, Fields.of_body(body))
         except VolantError as error:
             return refused(error)
+        except Exception:
+            return broken(request)
 
     return await to_thread.run_sync(run)
 
@@ -68,9 +71,11 @@ def _create(platform: Platform, request: Request, folder: str, fields: Fields) -
         raise InvalidInput(
             f"num_parts: expected 1 to {MAX_PARTS}, got {count}.", "Make larger parts."
         )
+    named = _named(folder, fields)
+    platform.artifact_files.folder(named)  # refuses now what could only be refused at the end
     upload = secrets.token_hex(16)
     target = platform.artifact_parts.draft()
-    target.add(_named(folder, fields).encode())
+    target.add(named.encode())
     target.keep(f"{upload}/{_TARGET}")
     base = str(request.url.replace(query="")).partition("/mpu/create/")[0]
     parts = [

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 
 from volant.errors import VolantError
+from volant.web import serverlog
+from volant.web.api.problem import request_id
 
 # kind → status and MLflow's code; its clients try 5xx again, so no fault of theirs is one
 _KINDS: dict[str, tuple[int, str]] = {
@@ -23,7 +28,11 @@ _CODES: dict[str, tuple[int, str]] = {
     "project_exists": (400, "RESOURCE_ALREADY_EXISTS"),
     "not_implemented": (501, "NOT_IMPLEMENTED"),
     "no_endpoint": (404, "ENDPOINT_NOT_FOUND"),
+    "model.no_alias": (400, "INVALID_PARAMETER_VALUE"),
 }
+
+
+_log = logging.getLogger("volant.web")
 
 
 def refused(error: VolantError) -> Response:
@@ -37,9 +46,13 @@ def refused(error: VolantError) -> Response:
     return answer(status, {"error_code": code, "message": message}, headers)
 
 
-def broken(request_id: str) -> Response:
-    """The answer for an exception that nobody foresaw."""
-    message = f"The server met an unexpected error. Look for request {request_id} in its log."
+def broken(request: Request) -> Response:
+    """The answer for the exception at hand, which nobody foresaw: it is in the log."""
+    _log.exception(
+        "unexpected error", extra=serverlog.told(method=request.method, path=request.url.path)
+    )
+    told = request_id(request)
+    message = f"The server met an unexpected error. Look for request {told} in its log."
     return answer(500, {"error_code": "INTERNAL_ERROR", "message": message})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from volant.access.permissions import Permission
 from volant.domain.registered import RegisteredModel, RegisteredVersion
+from volant.errors import NotFound
 from volant.web.mlflow.answers import milliseconds, pairs
 from volant.web.mlflow.calls import Asked, Call
 from volant.web.mlflow.fields import Fields, missing, next_token, wrong
@@ -56,8 +57,17 @@ def _number(fields: Fields) -> int:
     return int(text)
 
 
+_PROMPT = "mlflow.prompt.is_prompt"  # the tag by which MLflow tells prompts from models
+
+
 def _create(asked: Asked) -> Json:
     fields = asked.fields
+    if (dict(fields.pairs("tags")).get(_PROMPT) or "false").lower() != "false":
+        raise NotFound(
+            "Prompts aren't kept here.",
+            "Keep them in files, and log these as artifacts.",
+            code="no_endpoint",
+        )
     made = asked.platform.registered.create(
         fields.text("name"),
         fields.maybe("description") or "",

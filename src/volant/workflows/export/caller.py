@@ -65,7 +65,9 @@ def run_step(step: str, key: str, inputs: dict[str, str]) -> Any:
     given = {name: text for name, text in inputs.items() if text != ""}
     body: dict[str, Any] = {"key": key, "version": VERSION, "inputs": given}
     if CODESET in given:
-        where, _, commit = given.pop(CODESET).partition("@")
+        where, sign, commit = given.pop(CODESET).partition("@")
+        if sign and not commit:
+            raise ValueError("Nothing stands after the @ of " + where + "@.")
         project, _, name = where.partition("/")
         body.update(project=project, codeset=name, commit=commit or None)
     path = "/workflows/" + urllib.parse.quote(WORKFLOW, "") + "/steps/" + step + "/runs"
