@@ -7,10 +7,12 @@ machine by itself. Tables are pandas' DataFrames, so pandas must be installed he
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
+from itertools import repeat
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -163,15 +165,16 @@ def predict(
     """Ask a deployed model: a prediction for each row, under the index of `data`.
 
     Columns are those of the model's outputs; `probabilities` become one column for each
-    class, `probability_CLASS`. Columns that the model doesn't know aren't sent.
+    class, `probability_CLASS`. Columns that the model doesn't know aren't sent; a column
+    numbered 0 is the model's `0`.
 
     Args:
         deployment: Its name; a loop's has the loop's.
         data: A table; or one row as a mapping of its columns to their values; or several.
 
     Raises `InvalidInput` for anything else, for rows with none of the model's columns or
-    without one that may not be null, for a value of another type, and for a model that takes
-    tensors; `Conflict` when nothing is live there.
+    without one that may not be null, for two columns of one name, for a value of another type,
+    and for a model that takes tensors; `Conflict` when nothing is live there.
     """
     pandas = _pandas()
     table: Any = data if isinstance(data, pandas.DataFrame) else pandas.DataFrame(_given(data))
@@ -186,7 +189,6 @@ def predict(
             f"The model of {deployment} takes tensors, not a table's columns.",
             "Ask it in the Open Inference Protocol: see docs/serving-protocol.md.",
         )
-    _refuse_strange(table, fields)
     deployed = {**deployed, "infer_url": reachable(deployed["infer_url"], session.url)}
     answers = list(ask(deployed, session.token, fields, _rows(table, fields)))
     spread = [_spread(answer, signature.get("classes")) for answer in answers]
@@ -219,31 +221,39 @@ def _no_rows(what: str) -> InvalidInput:
     )
 
 
-def _refuse_strange(table: pd.DataFrame, fields: Sequence[Mapping[str, Any]]) -> None:
-    """Raises `InvalidInput` for a table with none of the model's columns: where all may be
-    null, every row would get the same answer."""
-    wanted = [str(field["name"]) for field in fields]
-    has = [str(name) for name in table.columns]
-    if (has or len(table)) and not set(wanted) & set(has):
-        raise InvalidInput(
-            f"The table has none of the model's columns. It has {', '.join(has[:20]) or 'none'}.",
-            f"The model wants: {', '.join(wanted)}.",
-            code="missing_column",
-            details={"missing": wanted, "unknown": has},
-        )
-
-
 def _rows(
     table: pd.DataFrame, fields: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    names = [field["name"] for field in fields if field["name"] in table.columns]
+    """Of the columns that the model doesn't know only the names, for the message about those
+    that lack."""
+    places = _places(table, fields)
+    names = [field["name"] for field in fields if field["name"] in places]
+    wanted = set(names)
+    others = dict.fromkeys(name for name in places if name not in wanted)
     integers = {field["name"] for field in fields if field["type"] == "integer"}
-    for place, row in enumerate(table[names].itertuples(index=False, name=None)):
+    known = table.iloc[:, [places[name] for name in names]]
+    cells = known.itertuples(index=False, name=None) if names else repeat((), len(table))
+    for place, row in enumerate(cells):
         values = {
             name: _plain(value, integer=name in integers)
             for name, value in zip(names, row, strict=True)
         }
-        yield f"row {place}", values
+        yield f"row {place}", {**values, **others}
+
+
+def _places(table: pd.DataFrame, fields: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The columns' places by their names as text, since pandas numbers what has none. Raises
+    `InvalidInput` where several are called as one of the model's."""
+    found = [str(name) for name in table.columns]
+    times = Counter(found)
+    for name in (each["name"] for each in fields):
+        if times[name] > 1:
+            raise InvalidInput(
+                f"The table has {times[name]} columns named {name!r}.",
+                "Rename or drop all but one of them.",
+                code="column_duplicated",
+            )
+    return {name: place for place, name in enumerate(found)}
 
 
 def _plain(value: Any, *, integer: bool) -> Any:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_disk import mounted
@@ -90,6 +91,65 @@ def test_a_folder_that_goes_while_a_tree_comes_is_made_again(
     uri, files = artifacts.put_tree("models/wine/run-1", source)
     assert gone == [root / "models" / "wine"]
     artifacts.verify(uri, files)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_a_folder_that_goes_while_it_is_made_is_made_again(
+    artifacts: LocalArtifacts,
+    root: Path,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[OSError],
+) -> None:
+    mkdir, gone = Path.mkdir, []
+
+    def raced(path: Path, *args: Any, **options: Any) -> None:
+        if path == root / "models" / "wine" and not gone:
+            gone.append(path)
+            raise error(path)
+        mkdir(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", raced)
+    uri, files = artifacts.put_tree("models/wine/run-1", source)
+    assert len(gone) == 1
+    artifacts.verify(uri, files)
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_no_file(
+    artifacts: LocalArtifacts, root: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_dir, wine, gone = Path.is_dir, root / "models" / "wine", []
+    wine.mkdir(parents=True)
+
+    def raced(path: Path) -> bool:
+        if path == wine and not gone:
+            gone.append(path)
+            wine.rmdir()
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", raced)
+    uri, files = artifacts.put_tree("models/wine/run-1", source)
+    assert gone
+    artifacts.verify(uri, files)
+
+
+def test_two_last_trees_that_go_at_once(
+    artifacts: LocalArtifacts, root: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (artifacts.put_tree(f"models/wine/{run}", source)[0] for run in "ab")
+    rename, raced = Path.rename, []
+
+    def renamed(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if not raced:
+            raced.append(path)
+            artifacts.remove(second)  # and with it the folder that was both's
+        return moved
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    artifacts.remove(first)
+    assert raced
+    assert list((root / "models").iterdir()) == []
 
 
 def test_trees_that_come_and_go_at_once(root: Path, source: Path) -> None:

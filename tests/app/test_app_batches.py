@@ -96,6 +96,8 @@ def test_a_batch_without_a_predicted_row_is_done_without_a_push(world: World, so
     _, first = world.start(source, "dataset:scored")
     world.end(first, RunStatus.SUCCEEDED, predicted=0)
     assert world.start(source, "dataset:scored") == ("done", first)
+    world.end(first, RunStatus.SUCCEEDED, predicted=0, push=None)
+    assert world.start(source, "dataset:scored") == ("done", first)
 
 
 def test_a_file_that_was_deleted_is_made_again(world: World, source: Path, tmp_path: Path) -> None:

@@ -113,6 +113,36 @@ def test_files_of_inputs_are_gone_when_the_work_ends(
     assert not folder.exists()
 
 
+def test_an_attempt_that_ends_late_leaves_its_successor_s_files(tmp_path: Path) -> None:
+    request, folder = _request(tmp_path, {}), tmp_path / INPUT_FILES
+    late, after = input_files(request), input_files(request)
+    late.__enter__()
+    _written(folder)
+    after.__enter__()
+    assert not folder.exists()
+    _written(folder)
+    late.__exit__(None, None, None)
+    assert (folder / "token").exists()
+    after.__exit__(None, None, None)
+    assert not folder.exists()
+
+
+def test_what_an_attempt_writes_after_its_successor_s_end_is_gone_too(tmp_path: Path) -> None:
+    request, folder = _request(tmp_path, {}), tmp_path / INPUT_FILES
+    with input_files(request):
+        with input_files(request):
+            pass
+        _written(folder)
+    assert not folder.exists()
+
+
+def test_a_codeset_may_be_named_like_the_folder_of_input_files(tmp_path: Path) -> None:
+    path = f"/{INPUT_FILES}"
+    place = lay_out(_request(tmp_path / "it", {"code": _code(path=path)}), _checkout, _reveal)
+    forget_inputs(tmp_path)
+    assert (place.cwd / "told").exists()
+
+
 def test_a_run_that_ends_leaves_no_files_of_inputs(tmp_path: Path) -> None:
     left = [_written(tmp_path / step / INPUT_FILES) for step in ("killed", "many/0", "many/1")]
     (tmp_path / "killed" / "log.jsonl").touch()

@@ -165,6 +165,30 @@ def test_the_experiment_tells_which_way_its_own_metric_is_better(volant, platfor
     assert [row.split()[-1] for row in shown[2:]] == ["9", "4*"]
 
 
+def test_compare_marks_the_best_as_the_experiment_tells(volant, platform, tracked):
+    experiments = platform.experiments
+    wine = experiments.by_name("wine").id
+    for number in range(120):  # more than a page has, with newer runs
+        other = experiments.create(f"other {number}").id
+        run = platform.tracked_runs.create(
+            other, name="r", user="me", started_at=NOW + timedelta(days=1)
+        )
+    told = volant("runs", "compare", *tracked, "--json", "--no-plots").json["metrics"]
+    assert [told[key]["best"] for key in ("accuracy", "val_rmse")] == [0.56, 3 / 25]
+    experiments.set_tag(wine, "volant.metric", "accuracy")
+    experiments.set_tag(wine, "volant.direction", "minimize")
+    shown = volant("experiments", "show", "wine", "--columns", "accuracy").out.splitlines()
+    assert [row.split()[-1] for row in shown[2:]] == ["0.56", "0.52*"]
+    lines = volant("runs", "compare", *tracked, "--no-plots").out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert rows["accuracy"] == ["0.52*", "0.56"]
+    platform.tracked_runs.log(run.id, [Metric("accuracy", 0.9, 0, 1)])
+    experiments.set_tag(other, "volant.metric", "accuracy")
+    experiments.set_tag(other, "volant.direction", "maximize")
+    mixed = volant("runs", "compare", *tracked, run.id, "--json", "--no-plots").json["metrics"]
+    assert mixed["accuracy"]["best"] == 0.9  # they contradict each other: its name tells
+
+
 def test_compare_needs_two_runs_that_are_there(volant, tracked):
     assert volant("runs", "compare", tracked[0]).code == 2
     assert volant("runs", "compare", tracked[0], "nobody").code == 3

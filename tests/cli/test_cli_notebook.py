@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 import volant as library
 from volant import notebook
+from volant.domain.model import Field
 from volant.domain.tracking import Metric, TrackingStatus
 from volant.errors import InvalidInput, NotFound, Unauthenticated, Unavailable
 
@@ -113,9 +115,12 @@ def test_predict_keeps_the_index_and_names_the_classes(server, endpoint):
         (pd.Series({"x": 1}), "Item 0 of the Series"),
         ({"x": [1, 2], "color": ["red", "red"]}, "Row 0 has list as its 'x'"),
         ([{"x": pd.Series([1])}], "Row 0 has Series as its 'x'"),
-        (pd.DataFrame({"y": [1]}), "none of the model's columns. It has y"),
-        ({"y": 1}, "none of the model's columns. It has y"),
-        ({}, "none of the model's columns. It has none"),
+        (pd.DataFrame({"y": [1]}), "row 0 lacks the column x, color. It has y, which"),
+        (pd.DataFrame({7: [1]}), "row 0 lacks the column x, color. It has 7, which"),
+        ({"y": 1}, "row 0 lacks the column x, color. It has y, which"),
+        ({}, r"row 0 lacks the column x, color\. The model wants"),
+        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "has 2 columns named 'x'"),
+        (pd.DataFrame([dict.fromkeys(map(str, range(900)), 0)]), r"It has .{,99}19, which"),
     ],
 )
 def test_predict_refuses_what_are_no_rows(server, endpoint, data, told):
@@ -124,6 +129,23 @@ def test_predict_refuses_what_are_no_rows(server, endpoint, data, told):
         library.predict("wine-quality", data)
     assert caught.value.fix
     assert not endpoint.requests
+
+
+def test_predict_takes_numbered_columns_by_their_numbers(server, endpoint, platform):
+    inputs = (Field("0", "number", nullable=True), Field("1", "integer", nullable=True))
+    platform.models.versions = [
+        replace(each, signature=replace(each.signature, inputs=inputs))
+        for each in platform.models.versions
+    ]
+    library.login(server, "vol_viewer")
+    table = pd.DataFrame([[1.5, None, 9], [2.5, 4, 9]], index=["a", "b"])
+    frame = library.predict("wine-quality", table)
+    assert frame["prediction"].tolist() == [1.5, 2.5]
+    assert frame.index.tolist() == ["a", "b"]
+    sent = [(t["name"], t["data"]) for t in endpoint.requests[0][1]["inputs"]]
+    assert sent == [("0", [1.5, 2.5]), ("1", [None, 4])]
+    with pytest.raises(InvalidInput, match=r"row 0 lacks the column 0, 1\. It has 2, which"):
+        library.predict("wine-quality", table[[2]])  # all may be null, but not all at once
 
 
 def test_predict_takes_one_row_and_none(server, endpoint):

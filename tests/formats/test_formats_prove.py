@@ -384,6 +384,13 @@ def test_columns_without_names_of_their_own_are_named_by_the_example(tmp_path, m
     assert [column.name for column in model.description.columns] == list(named)
 
 
+def test_an_estimators_own_names_are_no_places(tmp_path):
+    table = pd.DataFrame(X[:, :2], columns=["f0", "f1"])
+    joblib.dump(Ridge().fit(table, X[:, 0]), tmp_path / "m.joblib")
+    with pytest.raises(InvalidInput, match="takes the columns f0, f1; told are a, b"):
+        registered(tmp_path, tmp_path / "m.joblib", example=rows([{"a": 1.0, "b": 2.0}]))
+
+
 def test_made_up_names_that_are_told_in_part_are_no_places(tmp_path, made):
     told = {"inputs": [{"name": f"Column_{i + 1}", "type": "number"} for i in range(13)]}
     with pytest.raises(InvalidInput, match="told are Column_1"):

@@ -32,21 +32,45 @@ def test_an_alias_moves_and_goes(world: World, registry: Registry) -> None:
     assert world.models.get("wine", "tried").version == 1
     assert registry.alias("wine", "tried", "challenger")["tried"] == 2
     assert registry.alias("wine", "tried", None) == {"challenger": 2}
-    with pytest.raises(NotFound, match="has no alias 'tried'") as told:
+    with pytest.raises(NotFound, match="alias tried not found") as told:
         registry.alias("wine", "tried", None)
+    assert told.value.error_code == "model.no_alias"
     assert "challenger" in told.value.fix
 
 
+def test_an_alias_that_is_not_there_is_told_in_few_words(world: World, registry: Registry) -> None:
+    world.register("wine")
+    for number in range(30):
+        registry.alias("wine", f"{number:02}" + "a" * 200, 1)
+    with pytest.raises(NotFound) as told:
+        registry.alias("wine", "tried", None)
+    assert len(told.value.fix) < 600
+
+
 @pytest.mark.parametrize("alias", ["champion", "challenger"])
-@pytest.mark.parametrize("version", ["1", None])
-def test_the_platforms_own_are_refused(
+@pytest.mark.parametrize("version", ["2", None])
+def test_the_platforms_own_are_refused_where_they_follow_what_serves(
     world: World, registry: Registry, alias: str, version: str | None
 ) -> None:
-    world.register("wine")
+    for _ in range(3):
+        world.register("wine")
+    world.deployment("wine")
+    world.activate("wine", 1)
     before = registry.alias("wine", "mine", 1)
-    with pytest.raises(Conflict, match="isn't moved by hand"):
+    assert {"champion", "challenger"} < set(before)
+    with pytest.raises(Conflict, match="isn't moved by hand") as told:
         registry.alias("wine", alias, version)
+    assert told.value.error_code == "model.alias_follows"
     assert world.registered.get("wine").aliases == before
+
+
+@pytest.mark.parametrize("alias", ["7", "champion"])
+def test_what_an_mlflow_client_set_is_removed(world: World, registry: Registry, alias: str) -> None:
+    version = world.only_registered("wine")
+    world.registered.set_alias("wine", alias, version.version)
+    assert registry.alias("wine", alias, None) == {}
+    with pytest.raises(NotFound):
+        registry.alias("wine", alias, None)
 
 
 @pytest.mark.parametrize("alias", ["1", "v1", "latest", "a b", "a/b"])

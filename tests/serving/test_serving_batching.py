@@ -98,6 +98,17 @@ def test_serving_without_a_thread_the_batch_is_told_and_the_next_tries_again(mon
     assert second.outputs[0].tolist() == [4.0]
 
 
+def test_serving_what_no_thread_was_had_for_says_nothing_of_the_models_speed(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    model = Doubler()
+    outcomes = run([[1.0]] * 30, model, BatchLimits(batch_rows=1))
+    assert {type(outcome) for outcome in outcomes} == {RuntimeError}
+    assert model.batches == []  # it would be on the loop
+
+
 def test_serving_an_answer_that_cant_be_given_holds_nobody_up():
     async def main():
         batcher = Batcher(Doubler(), asyncio.get_running_loop(), BatchLimits())

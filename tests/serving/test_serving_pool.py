@@ -12,6 +12,7 @@ from volant.serving.desired import Patience
 from volant.serving.door import Door
 from volant.serving.pool import SETTLED_S, Pool
 from volant.serving.replica_handle import ReplicaHandle, ReplicaState, ServedVersion
+from volant.serving.trouble import trouble
 
 VERSION = ServedVersion("m", 1, "m", 1, Path(), {})
 
@@ -145,6 +146,23 @@ def test_pool_who_serves_beside_one_that_fails_doesnt_excuse_it(world):
         found.ready()
     found.step(SETTLED_S + 0.1)
     assert found.pool.failures == 0
+
+
+def test_pool_a_loss_is_no_trouble_once_no_more_are_wanted_than_have_lasted(world):
+    found = world(min=1, max=2)
+    found.step()
+    found.ready()
+    found.step(2 * SETTLED_S)
+    found.pool.scale(ReplicaSpec(min=2, max=2))
+    found.step()
+    found.ready()
+    found.lose(found.pool.active[1])
+    found.step(found.pool.start_at - found.now + 0.01)
+    assert trouble(found.pool, found.now) is not None  # another one starts
+    found.pool.scale(ReplicaSpec(min=1, max=1))
+    found.step()
+    assert found.pool.failures == 1
+    assert trouble(found.pool, found.now) is None
 
 
 @pytest.mark.parametrize(

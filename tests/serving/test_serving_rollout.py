@@ -361,9 +361,29 @@ def test_desk_deploying_changes_limits_and_settings_too(world):
     stored = world.store.deployments.get("m")
     assert stored.replicas == ReplicaSpec(memory_bytes=2**30)
     assert stored.settings == Settings(keep=1, log=None)
-    world.desk.request("m", "m", 1, changes={"memory_bytes": None})
+    for _ in range(2):  # told once
+        world.desk.request("m", "m", 1, changes={"memory_bytes": None, "max": 2}, by="ann")
     stored = world.store.deployments.get("m")
-    assert (stored.replicas, stored.settings.keep) == (ReplicaSpec(), 1)
+    assert (stored.replicas, stored.settings.keep) == (ReplicaSpec(max=2), 1)
+    reasons = [d.reason for d in world.decisions()]
+    assert reasons.count("ann scaled m: memory_bytes none, max 2.") == 1
+
+
+def test_desk_two_changes_at_once_lose_nothing(world, monkeypatch):
+    world.register()
+    world.desk.request("m", "m", 1)
+    change, between = world.store.deployments.change, [{"keep": 3}]
+
+    def slow(*args):
+        if between:
+            world.desk.set("m", between.pop(), by="bob")
+        return change(*args)
+
+    monkeypatch.setattr(world.store.deployments, "change", slow)
+    world.desk.set("m", {"log": "off"}, by="ann")
+    assert world.store.deployments.get("m").settings == Settings(keep=3, log=None)
+    told = [d.reason for d in world.decisions()][-2:]
+    assert told == ["bob changed m: keep 3.", "ann changed m: log off."]
 
 
 def test_steering_names_that_cant_be_are_refused(world):

@@ -450,6 +450,7 @@ class PlainPlatform:
             "database": "sqlite:///somewhere/volant.db",
             "started_at": NOW.isoformat(),
             "datasets": [{"name": "biopsies", "version": 3, "rows": 568, "quarantined": 4}],
+            "deployments": self.deployments.list(),
             "loops": [
                 {
                     "name": "tumours",

@@ -215,6 +215,16 @@ def test_cards_and_exports_come_as_what_they_are(call):
     assert call("POST", imports, json={"upload": "up-0"}).status_code == 404
 
 
+def test_the_status_lists_the_deployments_once(call, platform, monkeypatch):
+    asked = []
+    listed = platform.deployments.list
+    monkeypatch.setattr(platform.deployments, "list", lambda: asked.append(1) or listed())
+    (found,) = call("GET", "/api/v1/status").json()["deployments"]
+    assert found["name"] == "wine-quality"
+    assert "limits" not in found  # only what is shown
+    assert len(asked) == 1
+
+
 def test_deployments_tracking_decisions_events(call):
     assert call("GET", "/api/v1/deployments").json()["items"][0]["live_version"] == 1
     assert call("GET", "/api/v1/deployments/wine-quality").json()["url"]

@@ -104,7 +104,7 @@ class Batches:
         dataset the push that it took; none, where no row was predicted."""
         if not output.startswith(DATASET):
             return Path(output).exists()
-        push = next((s.outputs["push"] for s in state.steps if "push" in s.outputs), None)
+        push = next((s.outputs["push"] for s in state.steps if s.outputs.get("push")), None)
         if push is None:
             return True
         try:

@@ -15,8 +15,11 @@ from volant.domain.run import TERMINAL, RunState, RunStatus, StepRequest
 from volant.durable import write_whole
 from volant.errors import Conflict, NotFound, StepFailed
 
-_LOOK_S = 0.2
+_LOOK_S = 0.2  # times how many wait: all of them ask the one store
+_LONGEST_LOOK_S = 1.0
+_RUNS_EVERY = 5  # looks at the push; runs cost more to look at
 _PATIENCE_S = 60.0
+_PAGE = 200  # pushes
 _NOTE = "push.json"  # in the step's folder: which push it is, and the how manyth
 
 
@@ -25,8 +28,8 @@ class Deliveries:
 
     The run keeps its own place meanwhile, and the push's run needs one: where such steps of
     workflows have taken them all, each would wait for ever (`Batches` leaves some free). So
-    one that doesn't see its push begin gives up, the longest waiting one first, and goes on
-    when its run is resumed.
+    one that doesn't see its push begin, while nothing else is taken into the dataset either,
+    gives up, the longest waiting one first, and goes on when its run is resumed.
 
     Args:
     pause, now: As `time.sleep` and `time.monotonic`.
@@ -45,14 +48,14 @@ class Deliveries:
         self._lock = threading.Lock()
 
     def deliver(self, request: StepRequest, outputs: Outputs) -> Outputs:
-        """`outputs`, with `push`, `dataset_version`, `rows_added` and `rows_quarantined` where a
-        dataset has the predictions now. Doing it again delivers them once.
+        """`outputs`, with `push`, `dataset_version`, `rows_added` and `rows_quarantined`: None
+        and no rows where no dataset gets predictions. Doing it again delivers them once.
 
         Raises `StepFailed` when the dataset refused them, or when the push didn't begin for
         long, and `Conflict` when the run was cancelled.
         """
         if outputs["dataset"] is None or not outputs["predicted"]:
-            return outputs
+            return {**outputs, **_told(None)}
         push = self._pushed(request, outputs)
         push = self._judged(request, push)
         if push.status is PushStatus.REJECTED:
@@ -62,13 +65,7 @@ class Deliveries:
                 code="batch_push_rejected",
                 details={"push": push.id},
             )
-        return {
-            **outputs,
-            "push": push.id,
-            "dataset_version": push.version,
-            "rows_added": push.rows_added,
-            "rows_quarantined": push.rows_quarantined,
-        }
+        return {**outputs, **_told(push)}
 
     def _pushed(self, request: StepRequest, outputs: Outputs) -> Push:
         """The push, made once; a new one where the last was refused and someone tries again."""
@@ -94,20 +91,40 @@ class Deliveries:
             self._waiting += 1
             patience = _PATIENCE_S * self._waiting
         try:
-            since = self._now()
-            while push.status is PushStatus.RECEIVED:
-                state = self._state_of(push)
-                self._check(request, push, state)
-                if state is not None and state.status is not RunStatus.QUEUED:
-                    since = self._now()
-                elif self._now() - since >= patience:
-                    raise _stuck(push)
-                self._pause(_LOOK_S)
-                push = self._rooms.store.pushes.get(push.id)
+            return self._awaited(request, push, patience)
         finally:
             with self._lock:
                 self._waiting -= 1
+
+    def _awaited(self, request: StepRequest, push: Push, patience: float) -> Push:
+        since, looks = self._now(), 0
+        while push.status is PushStatus.RECEIVED:
+            if looks % _RUNS_EVERY == 0:
+                state = self._state_of(push)
+                self._check(request, push, state)
+                waited = self._now() - since
+                began = state is not None and state.status is not RunStatus.QUEUED
+                # Asked several times: one look may fall between two of the dataset's runs.
+                if began or (waited >= patience / 2 and self._others_at_work(push)):
+                    since = self._now()
+                elif waited >= patience:
+                    raise _stuck(push)
+            looks += 1
+            self._pause(min(_LOOK_S * self._waiting, _LONGEST_LOOK_S))
+            push = self._rooms.store.pushes.get(push.id)
         return push
+
+    def _others_at_work(self, push: Push) -> bool:
+        """Whether the run of another push to the dataset is at work: they go one by one."""
+        others: list[Push] = []
+        before: str | None = None
+        while True:
+            page, before = self._rooms.store.pushes.page(push.dataset, _PAGE, before)
+            others += [p for p in page if p.status is PushStatus.RECEIVED and p.id != push.id]
+            if before is None:
+                break
+        states = (self._state_of(each) for each in reversed(others))  # it is one of the oldest
+        return any(state is not None and state.status is RunStatus.RUNNING for state in states)
 
     def _state_of(self, push: Push) -> RunState | None:
         """How the push's run stands; None while it isn't stored."""
@@ -135,6 +152,15 @@ class Deliveries:
             code="batch_push_failed",
             details={"push": push.id, "run": state.run_id},
         )
+
+
+def _told(push: Push | None) -> Outputs:
+    return {
+        "push": push and push.id,
+        "dataset_version": push and push.version,
+        "rows_added": push.rows_added if push else 0,
+        "rows_quarantined": push.rows_quarantined if push else 0,
+    }
 
 
 def _stuck(push: Push) -> StepFailed:

@@ -347,7 +347,7 @@ class Platform:
         return self._turns.start_by_hand(self.loops.get(name), principal)
 
     def status(self) -> Mapping[str, Any]:
-        """The platform at a glance: itself, its datasets, and one entry a loop."""
+        """The platform at a glance: itself, its datasets, all deployments, one entry a loop."""
         served = {deployment["name"]: deployment for deployment in self.deployments.list()}
         return {
             "version": __version__,
@@ -363,15 +363,14 @@ class Platform:
                 }
                 for d in self.data.list()
             ],
+            "deployments": list(served.values()),
             "loops": [self._loop_status(loop, served) for loop in self.loops.list()],
         }
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """All metrics as text for a scraper that sends this `Accept`, and its type."""
         newest, _ = self.runs.page(_NEWEST_RUNS)
-        under_way = Counter(
-            state.status.value for _, state in newest if state.status not in TERMINAL
-        )
+        under_way = Counter(s.status.value for _, s in newest if s.status not in TERMINAL)
         return exposed(
             accept,
             counted=self.monitoring.counted(),

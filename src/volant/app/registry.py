@@ -24,7 +24,6 @@ from volant.registry.registration import Registration, RegistrationDesk, Run, Up
 from volant.registry.retention import Kept, RetentionDesk
 from volant.registry.statistics import read_statistics
 from volant.store import Store
-from volant.store.registered_models import PLATFORMS_OWN
 
 _GENERATIONS = 20
 
@@ -91,30 +90,18 @@ class Registry:
         """Point an alias at a version, or remove it when that is None; returns all that the
         model has then.
 
-        Raises `NotFound`; `InvalidInput` for an alias that stands for a version by itself;
-        `Conflict` for the platform's own, which follow what happens.
+        Raises `NotFound`; `InvalidInput` for a new one that stands for a version by itself;
+        `Conflict` for the platform's own, where they follow what serves.
         """
-        if alias in PLATFORMS_OWN:
-            raise Conflict(
-                f"The alias {alias!r} follows what happens and isn't moved by hand.",
-                "Deploy a version or roll back to move it; any other alias is yours.",
-                code="model.alias_follows",
-            )
+        if version is None:  # whatever it is called: MLflow's clients may have set it
+            self._registered.version_by_alias(name, alias)
+            self._registered.delete_alias(name, alias)
+            return self._registered.get(name).aliases
         if alias.isdecimal():
             raise InvalidInput(
-                f"{alias!r} can't be an alias: it is a version's number.", "Choose a word."
+                f"{alias[:250]!r} can't be an alias: it is a version's number.", "Choose a word."
             )
-        if version is not None:
-            self._registered.set_alias(name, alias, self._models.get(name, version).version)
-            return self._registered.get(name).aliases
-        known = self._registered.get(name).aliases
-        if alias not in known:
-            raise NotFound(
-                f"The model {name} has no alias {alias[:250]!r}.",
-                f"There are: {', '.join(known) or 'none'}.",
-                code="model.no_alias",
-            )
-        self._registered.delete_alias(name, alias)
+        self._registered.set_alias(name, alias, self._models.get(name, version).version)
         return self._registered.get(name).aliases
 
     def check(self, name: str, version: int | str | None) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _CODE, _RESULTS = "code", "results"
 _LONGEST = 1 << 20  # bytes of one output
 _OWN = "secret://volant/"  # secrets that are made for the step
 _URI = "MLFLOW_TRACKING_URI"
+_at_work: dict[Path, object] = {}  # folders of input files, and whose each is now
+_taking = threading.Lock()
 
 Reveal = Callable[[str], str]
 
@@ -125,20 +128,28 @@ def _emptied(folder: Path) -> Path:
 @contextmanager
 def input_files(request: StepRequest) -> Generator[None]:
     """Until the step's work ends, files of its inputs may lie in their folder, which who
-    writes there makes."""
-    folder = request.workdir / INPUT_FILES
-    shutil.rmtree(folder, ignore_errors=True)
+    writes there makes. An attempt that was given up may end late: it leaves the folder to
+    the one that began after it."""
+    folder, mine = request.workdir / INPUT_FILES, object()
+    with _taking:
+        _at_work[folder] = mine
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with _taking:
+            if _at_work.get(folder, mine) is mine:
+                _at_work.pop(folder, None)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def forget_inputs(run: Path) -> None:
     """Remove the files of inputs that a run left in its folder: of a step that was at work
     when the server was killed, and that nobody did again."""
-    for pattern in (f"*/{INPUT_FILES}", f"*/*/{INPUT_FILES}"):  # an element is `step/index`
-        for folder in run.glob(pattern):
+    for folder in (*run.glob(f"*/{INPUT_FILES}"), *run.glob(f"*/*/{INPUT_FILES}")):
+        step = folder.parent
+        # An element is `step/index`; what else lies in a step's folder is its own.
+        if step.parent == run or step.name.isdecimal():
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Annotated, Any
 
@@ -48,7 +48,8 @@ def compare(
     with Client.of(options_of(ctx)) as client:
         runs = [client.get(f"/tracking/runs/{named(run_id)}") for run_id in asked]
         histories = _histories(client, runs) if plots else {}
-    metrics = _keys(runs, "metrics", every)
+        metrics = _keys(runs, "metrics", every)
+        greater = _greater(client, runs) if metrics else {}
     params = _keys(runs, "params", every)
     document = {
         "runs": runs,
@@ -56,7 +57,7 @@ def compare(
         "metrics": {
             key: {
                 "values": [run["metrics"].get(key) for run in runs],
-                "best": best_of([run["metrics"].get(key) for run in runs], key),
+                "best": best_of([run["metrics"].get(key) for run in runs], key, greater.get(key)),
             }
             for key in metrics
         },
@@ -69,6 +70,31 @@ def _keys(runs: Sequence[Run], part: str, every: bool) -> list[str]:
     if every:
         return list(dict.fromkeys(key for run in runs for key in run[part]))
     return differing(runs, part)
+
+
+def _greater(client: Client, runs: Sequence[Run]) -> dict[str, bool]:
+    """Which way is better of the main metrics of the runs' experiments, where these tell and
+    don't contradict each other."""
+    told: dict[str, set[bool]] = {}
+    for summary in _summaries(client, {run["experiment_id"] for run in runs}):
+        if summary["metric"] is not None and summary["greater"] is not None:
+            told.setdefault(summary["metric"], set()).add(summary["greater"])
+    return {key: ways.pop() for key, ways in told.items() if len(ways) == 1}
+
+
+def _summaries(client: Client, wanted: set[str]) -> Iterator[dict[str, Any]]:
+    """Of these experiments; a deleted one has none. Those with the newest runs come first, so
+    the first page has them as a rule."""
+    cursor: str | None = None
+    while wanted:
+        page = client.get("/experiments", limit=100, before=cursor)
+        for summary in page["items"]:
+            if summary["experiment"]["id"] in wanted:
+                wanted = wanted - {summary["experiment"]["id"]}
+                yield summary
+        cursor = page["next"]
+        if cursor is None:
+            return
 
 
 def _histories(client: Client, runs: Sequence[Run]) -> dict[str, list[list[dict[str, Any]]]]:

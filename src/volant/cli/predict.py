@@ -176,9 +176,9 @@ def _checked(row: Row, where: str, fields: list[dict[str, Any]]) -> Row:
     missing = [f["name"] for f in fields if f["name"] not in row and (strange or not f["nullable"])]
     if missing:
         unknown = [key for key in row if key not in known]
-        hint = f" It has {', '.join(unknown)}, which the model doesn't know." if unknown else ""
+        hint = f" It has {', '.join(unknown[:20])}, which the model doesn't know."
         raise InvalidInput(
-            f"{where} lacks the column {', '.join(missing)}.{hint}",
+            f"{where} lacks the column {', '.join(missing)}.{hint if unknown else ''}",
             f"The model wants: {', '.join(field['name'] for field in fields)}.",
             code="missing_column",
             details={"missing": missing, "unknown": unknown},

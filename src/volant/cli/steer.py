@@ -230,15 +230,15 @@ def scale(
     path = f"/deployments/{named(name)}"
     with Client.of(options_of(ctx)) as client:
         found: dict[str, Any] = {}
+        told: list[str] = []
+        if replicas:  # first: what can't be of settings is refused here
+            found = client.patch(f"{path}/replicas", replicas)
+            limits = found["limits"]
+            told.append(f"{name} has {limits['min']} to {limits['max']} replicas now.")
         if settings:
             found = client.patch(f"{path}/settings", settings)
-        if replicas:
-            found = client.patch(f"{path}/replicas", replicas)
-    limits = found["limits"]
-    told = f"{name} has {limits['min']} to {limits['max']} replicas now."
-    if not replicas:
-        told = f"{name}: {settings_told(found['settings'])}."
-    out.document(found, lambda: out.line(told))
+            told.append(f"{name}: {settings_told(found['settings'])}.")
+    out.document(found, lambda: out.line("\n".join(told)))
 
 
 def load(ctx: typer.Context, name: Name) -> None:

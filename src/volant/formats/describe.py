@@ -305,7 +305,7 @@ def _columns(
             )
         own = names or [f"x{i}" for i in range(count or 0)]
         return tuple(Field(name, "number", nullable) for name in own)
-    told = in_order(names, told)
+    told = in_order(names, told, estimator=subject.found["format"] == "sklearn")
     if count is not None and len(told) != count:
         raise InvalidInput(
             f"The model takes {count} columns; {len(told)} are told: "

@@ -16,9 +16,9 @@ from typing import Protocol
 from volant.domain.contract import Contract
 from volant.domain.dataset import Dataset, DatasetVersion, Push
 from volant.domain.decision import Decision
-from volant.domain.deployment import Deployment, Revision, Settings
+from volant.domain.deployment import Deployment, Revision
 from volant.domain.event import Event
-from volant.domain.loop import Loop, ReplicaSpec
+from volant.domain.loop import Loop
 from volant.domain.minute import DeploymentMinute
 from volant.domain.model import ModelVersion
 from volant.domain.principal import AuditEntry, Token
@@ -269,22 +269,15 @@ class DeploymentRecords(Protocol):
         self, name: str, event: Event | None = None, decision: Decision | None = None
     ) -> None: ...
 
-    def set_replicas(
+    def change(
         self,
-        name: str,
-        replicas: ReplicaSpec,
+        before: Deployment,
+        after: Deployment,
         event: Event | None = None,
         decision: Decision | None = None,
-    ) -> None: ...
-
-    def set_settings(
-        self,
-        name: str,
-        settings: Settings,
-        event: Event | None = None,
-        decision: Decision | None = None,
-    ) -> None:
-        """The stored `settings.loaded` wins."""
+    ) -> bool:
+        """Store the replicas and settings of `after`; False, and nothing is stored, when
+        they aren't those of `before` any more."""
         ...
 
     def set_loaded(

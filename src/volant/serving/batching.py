@@ -129,7 +129,7 @@ class Batcher:
             future = self._thread.submit(self._run, batch)
         except RuntimeError as error:  # no thread can be had now; the next batch tries again
             self._thread = None
-            self._finish(batch, [error] * len(batch), rows, 0.0)
+            self._answer(batch, [error] * len(batch))
             return
 
         def back(future: Future[tuple[list[Answer | Exception], float]]) -> None:
@@ -187,6 +187,10 @@ class Batcher:
         totals.seconds += seconds
         totals.last = time()
         self._counters.predicted(len(batch), rows, seconds)
+        self._answer(batch, outcomes)
+
+    def _answer(self, batch: list[Work], outcomes: Sequence[Answer | Exception]) -> None:
+        """Give them their answers; then the next batch."""
         for work, outcome in zip(batch, outcomes, strict=True):
             try:
                 work.done(work.query, outcome)

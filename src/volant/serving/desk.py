@@ -146,16 +146,18 @@ class DeploymentDesk:
         if isinstance(rollout, RolloutSpec):
             check_rollout(rollout)
         known = next((d for d in self._deployments.list() if d.name == name), None)
-        if changes:
-            replicas = changed_replicas(known.replicas if known else ReplicaSpec(), changes)
-        if settings or replicas is not None or known is None:
-            before = known.settings if known else Settings()
-            self.ensure(
-                name,
-                model,
-                replicas or (known.replicas if known else ReplicaSpec()),
-                changed_settings(before, settings) if settings else None,
-            )
+        spec = replicas or (known.replicas if known else ReplicaSpec())
+        spec = changed_replicas(spec, changes) if changes else spec
+        chosen = known.settings if known else Settings()
+        chosen = changed_settings(chosen, settings) if settings else chosen
+        if known is None or replicas is not None:
+            self.ensure(name, model, spec, chosen if settings else None)
+        else:
+            _check_model(known, model)
+            if changes and spec != known.replicas:
+                self._steering.scale(name, changes, by or "Somebody")
+            if settings and chosen != known.settings:
+                self._steering.set(name, settings, by or "Somebody")
         deployment = self._deployments.get(name)
         _check_model(deployment, model)
         revision = Revision(

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import os
 import select
 import socket
 import threading
+import time
+from collections.abc import Generator
 
 _STDERR = 2  # the deployment's log
 _STACK = 256 * 1024
@@ -27,21 +30,33 @@ def end_with(control: socket.socket, seconds: float) -> None:
     def wait() -> None:
         ended.poll()
         end_within(seconds)
+        if not _armed.is_set():
+            time.sleep(seconds)
+            os._exit(1)
 
-    usual = threading.stack_size(_STACK)  # it counts against a limit on memory
-    try:
-        with contextlib.suppress(RuntimeError):  # no thread to be had: the loop watches too
-            threading.Thread(target=wait, name="volant-lifeline", daemon=True).start()
-    finally:
-        threading.stack_size(usual)
+    with _small_stack(), contextlib.suppress(RuntimeError):  # else the loop watches alone
+        threading.Thread(target=wait, name="volant-lifeline", daemon=True).start()
 
 
 def end_within(seconds: float) -> None:
     """From now on the process has so long to end by itself. Then it is ended, and the log
-    says what each of its threads was doing."""
-    if not _armed.is_set():
-        _armed.set()
+    says what each of its threads was doing. Without memory for a clock nothing is armed,
+    and the next call tries again."""
+    if _armed.is_set():
+        return
+    with _small_stack(), contextlib.suppress(RuntimeError):
         faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+        _armed.set()
+
+
+@contextlib.contextmanager
+def _small_stack() -> Generator[None]:
+    """For a thread that starts in it: a stack counts against a limit on memory."""
+    usual = threading.stack_size(_STACK)
+    try:
+        yield
+    finally:
+        threading.stack_size(usual)
 
 
 def hang_up(control: socket.socket) -> None:

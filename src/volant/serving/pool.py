@@ -93,7 +93,7 @@ class Pool:
 
     def lost(self, handle: ReplicaHandle, problem: str, now: float) -> None:
         """One that should have gone on has ended."""
-        if _settled(handle, now):
+        if settled(handle, now):
             self.failures = 0
         self.failed(problem, now)
 
@@ -143,7 +143,7 @@ class Pool:
         """Whether it has lasted, a spare too, since the last failure. One that was there
         before says nothing of those that fail beside it."""
         at = handle.ready_at
-        return at is not None and at >= self.failed_at and _settled(handle, now)
+        return at is not None and at >= self.failed_at and settled(handle, now)
 
     def _spares(self) -> int:
         """How many shall wait. A candidate's only replica is one: it has no door yet."""
@@ -235,7 +235,7 @@ class Pool:
         """Why it doesn't answer, or answers badly."""
         if self.failures == 0 or self.problem is None:
             return None
-        if any(_settled(h, now) for h in self.active):
+        if any(settled(h, now) for h in self.active):
             return None
         wait = max(0.0, self.start_at - now)
         times = "once" if self.failures == 1 else f"{self.failures} times in a row"
@@ -245,7 +245,8 @@ class Pool:
         return [asdict(h.view(now)) for h in self.handles]
 
 
-def _settled(handle: ReplicaHandle, now: float) -> bool:
+def settled(handle: ReplicaHandle, now: float) -> bool:
+    """Whether it has lasted."""
     return handle.ready_at is not None and now - handle.ready_at > SETTLED_S
 
 

@@ -202,8 +202,8 @@ class _Replica:
         elif kind == "drain":
             if message.get("unloaded") and self._service is not None:
                 self._service.withdraw()
-            end_within(self._assignment.leave_s)
             self._drain(server, float(message.get("idle_s", DRAIN_IDLE_S)))
+            end_within(self._assignment.leave_s)
         elif kind == "tokens" and self._service is not None:
             self._service.allow_tokens(message.get("sha256"))
         elif kind == "log":

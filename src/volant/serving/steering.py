@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from volant.domain.codec import to_plain
 from volant.domain.decision import Decision, DecisionKind, Outcome
@@ -171,31 +172,44 @@ class Steering:
 
     def scale(self, name: str, changes: Mapping[str, Any], by: str) -> ReplicaSpec:
         """Raises `InvalidInput` for counts that can't be, or without any change."""
-        deployment = self._deployments.get(name)
-        replicas = changed_replicas(deployment.replicas, changes)
-        decision, event = self._by_hand(
-            deployment,
-            DEPLOYMENT_SCALED,
-            f"{by} scaled {name}: {in_words(changes)}.",
-            {"by": by, "before": to_plain(deployment.replicas), "after": to_plain(replicas)},
-        )
-        self._deployments.set_replicas(name, replicas, event, decision)
-        self._wake()
-        return replicas
+        done = f"scaled {name}: {in_words(changes)}"
+
+        def change(before: ReplicaSpec) -> ReplicaSpec:
+            return changed_replicas(before, changes)
+
+        how = {"by": by, "done": done, "event_type": DEPLOYMENT_SCALED}
+        return self._changed(name, "replicas", change, **how).replicas
 
     def set(self, name: str, changes: Mapping[str, Any], by: str) -> Settings:
         """Other settings; see `changed_settings`, and raises as that does."""
-        deployment = self._deployments.get(name)
-        settings = changed_settings(deployment.settings, changes)
-        decision, event = self._by_hand(
-            deployment,
-            DEPLOYMENT_CHANGED,
-            f"{by} changed {name}: {in_words(changes)}.",
-            {"by": by, "before": to_plain(deployment.settings), "after": to_plain(settings)},
-        )
-        self._deployments.set_settings(name, settings, event, decision)
-        self._wake()
-        return settings
+        done = f"changed {name}: {in_words(changes)}"
+
+        def change(before: Settings) -> Settings:
+            return changed_settings(before, changes)
+
+        how = {"by": by, "done": done, "event_type": DEPLOYMENT_CHANGED}
+        return self._changed(name, "settings", change, **how).settings
+
+    def _changed(
+        self,
+        name: str,
+        part: Literal["replicas", "settings"],
+        change: Callable[[Any], Any],
+        *,
+        by: str,
+        done: str,
+        event_type: str,
+    ) -> Deployment:
+        """Change that part of the deployment, again where somebody else did so meanwhile."""
+        while True:
+            before = self._deployments.get(name)
+            was = getattr(before, part)
+            after = replace(before, **{part: change(was)})
+            facts = {"by": by, "before": to_plain(was), "after": to_plain(getattr(after, part))}
+            decision, event = self._by_hand(before, event_type, f"{by} {done}.", facts)
+            if self._deployments.change(before, after, event, decision):
+                self._wake()
+                return after
 
     def load(self, name: str, by: str, loaded: bool) -> bool:
         """The model is loaded from now on, or isn't, whatever is deployed meanwhile;

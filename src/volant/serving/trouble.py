@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from volant.serving.pool import HOPELESS, Pool
+from volant.serving.pool import HOPELESS, Pool, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,11 @@ class Trouble:
 
 
 def trouble(pool: Pool, now: float) -> Trouble | None:
-    """None if there is none, and for a pool at rest: nobody asks it, so that nothing can
-    show whether its next replica lasts."""
+    """None if there is none, and for a pool at rest: no more replicas are wanted than have
+    lasted, so that nothing can show whether the next one would."""
     hopeless = pool.failures >= HOPELESS
-    at_rest = not pool.wanted and not pool.active and now >= pool.start_at
+    enough = len(pool.active) >= pool.wanted and all(settled(h, now) for h in pool.active)
+    at_rest = enough and now >= pool.start_at
     if not pool.failures or (at_rest and not hopeless):
         return None
     return Trouble(pool.failures, pool.problem or "It ended.", hopeless)

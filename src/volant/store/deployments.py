@@ -8,9 +8,8 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from volant.domain.decision import Decision
-from volant.domain.deployment import Deployment, Settings
+from volant.domain.deployment import Deployment
 from volant.domain.event import Event
-from volant.domain.loop import ReplicaSpec
 from volant.store.decisions import insert_decision
 from volant.store.engine import Database, Write
 from volant.store.events import emit
@@ -57,34 +56,24 @@ class SqlDeployments:
                 raise missing("deployment", name)
             _tell(work, event, decision)
 
-    def set_replicas(
+    def change(
         self,
-        name: str,
-        replicas: ReplicaSpec,
+        before: Deployment,
+        after: Deployment,
         event: Event | None = None,
         decision: Decision | None = None,
-    ) -> None:
-        update = sa.update(deployments).where(deployments.c.name == name).values(replicas=replicas)
+    ) -> bool:
         with self._database.write() as work:
-            if not work.changed(update):
-                raise missing("deployment", name)
-            _tell(work, event, decision)
-
-    def set_settings(
-        self,
-        name: str,
-        settings: Settings,
-        event: Event | None = None,
-        decision: Decision | None = None,
-    ) -> None:
-        with self._database.write() as work:
-            stored = find_deployment(work.connection, name, lock=True)
+            stored = find_deployment(work.connection, before.name, lock=True)
+            if (stored.replicas, stored.settings) != (before.replicas, before.settings):
+                return False
             work.execute(
                 sa.update(deployments)
-                .where(deployments.c.name == name)
-                .values(settings=replace(settings, loaded=stored.settings.loaded))
+                .where(deployments.c.name == before.name)
+                .values(replicas=after.replicas, settings=after.settings)
             )
             _tell(work, event, decision)
+            return True
 
     def set_loaded(
         self, name: str, event: Event, decision: Decision | None = None, *, loaded: bool

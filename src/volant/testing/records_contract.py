@@ -346,13 +346,16 @@ def check_replicas_of_deployments(records: Records) -> None:
     wanted = replace(first, port=9999, host="0.0.0.0", replicas=ReplicaSpec(1, 3))  # noqa: S104
     stored = records.deployments.ensure(wanted)
     assert stored == replace(wanted, port=first.port)
-    records.deployments.set_replicas(first.name, ReplicaSpec(0, 9))
+    found = records.deployments.get(first.name)
+    scaled = replace(found, replicas=ReplicaSpec(0, 9))
+    assert records.deployments.change(found, scaled)
+    assert not records.deployments.change(found, replace(found, settings=Settings(keep=9)))
     assert records.deployments.get(first.name).replicas == ReplicaSpec(0, 9)
     assert first.name in [one.name for one in records.deployments.list()]
     records.deployments.delete(first.name)
     raises(NotFound, lambda: records.deployments.get(first.name))
     raises(NotFound, lambda: records.deployments.delete(first.name))
-    raises(NotFound, lambda: records.deployments.set_replicas(first.name, ReplicaSpec()))
+    raises(NotFound, lambda: records.deployments.change(scaled, found))
 
 
 def check_loading_of_deployments(records: Records) -> None:
@@ -365,14 +368,12 @@ def check_loading_of_deployments(records: Records) -> None:
     assert records.events.get(event.id) == event
     again = records.deployments.ensure(replace(first, settings=Settings(keep=3)))
     assert again.settings == Settings(keep=3, loaded=False)
-    records.deployments.set_settings(first.name, Settings(keep=4, log=None))
-    assert records.deployments.get(first.name).settings == Settings(keep=4, log=None, loaded=False)
-    records.deployments.set_settings(first.name, Settings(keep=3))
     assert records.deployments.set_loaded(first.name, samples.event(), loaded=True)
     assert records.deployments.get(first.name).settings == Settings(keep=3)
+    other = replace(again, settings=Settings(keep=4))
+    assert not records.deployments.change(again, other)  # it was loaded meanwhile
     unknown = samples.name("none")
     raises(NotFound, lambda: records.deployments.set_loaded(unknown, event, loaded=True))
-    raises(NotFound, lambda: records.deployments.set_settings(unknown, Settings()))
 
 
 RECORDS_CONTRACT: tuple[Callable[[Records], None], ...] = (

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 USES: Mapping[str, tuple[str, ...] | None] = {
     "batch": (
         *("model", "version", "rows", "predicted", "rejected", "output", "rejected_path"),
-        *("dataset", "file", "reason", "push"),
+        *("warnings", "dataset", "file", "reason"),
+        *("push", "dataset_version", "rows_added", "rows_quarantined"),
     ),
     "builder": None,
     "trainer": None,

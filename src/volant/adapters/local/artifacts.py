@@ -99,10 +99,10 @@ class LocalArtifacts:
                 return
         except FileNotFoundError:
             return  # somebody was first
-        with self._told(path), self._incoming() as incoming:
-            with contextlib.suppress(FileNotFoundError):  # somebody was first
-                path.rename(incoming / "removed")
-            sync(path.parent)
+        somebody_was_first = contextlib.suppress(FileNotFoundError)
+        with self._told(path), self._incoming() as incoming, somebody_was_first:
+            path.rename(incoming / "removed")
+            sync(path.parent)  # gone, if who removed the last tree beside it took it away
             self._tidy(path.parent)
 
     def _tidy(self, folder: Path) -> None:
@@ -131,7 +131,8 @@ class LocalArtifacts:
         """A key under another key's files would add to what was stored there."""
         folder = target.parent
         while folder != self._root:
-            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            # One question each: `remove` may take the folder away between two.
+            if folder.is_symlink() or folder.is_file():
                 raise InvalidInput(f"{key!r} leads through {folder}.", "Choose another key.")
             if folder.is_dir() and _has_files(folder):
                 inside = folder.relative_to(self._root).as_posix()
@@ -171,7 +172,10 @@ class LocalArtifacts:
     def _rename(self, incoming: Path, target: Path) -> bool:
         """Whether the rename happened; False when somebody was first."""
         for _ in range(_TRIES):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except (FileNotFoundError, FileExistsError):
+                continue  # `remove` took one of the folders away midway
             try:
                 incoming.rename(target)
                 break

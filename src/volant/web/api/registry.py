@@ -136,13 +136,14 @@ def _aliases(api: APIRouter, platform: Platform) -> None:
 
     @api.put(path, dependencies=dependencies, summary="Point an alias at a version")
     def models_alias(name: str, alias: str, body: Alias) -> dict[str, int]:
-        """Answers all aliases of the model. `champion` and `challenger` follow what happens
-        and are refused."""
+        """Answers all aliases of the model. `champion` and `challenger` are refused where
+        anything serves the model or did, or a loop trains it: then they follow that."""
         return dict(registry.alias(name, alias, body.version))
 
     @api.delete(path, dependencies=dependencies, summary="Remove an alias")
     def models_unalias(name: str, alias: str) -> dict[str, int]:
-        """Answers the aliases that are left."""
+        """Answers the aliases that are left. `champion` and `challenger` are refused as
+        they are when pointed."""
         return dict(registry.alias(name, alias, None))
 
 

@@ -41,8 +41,8 @@ def routes(platform: Platform, app: FastAPI) -> APIRouter:
     def status() -> dict[str, Any]:
         """Version, home, database, datasets, loops, and all deployments, those that no loop
         made as well."""
-        deployed = [_deployment(each) for each in platform.deployments.list()]
-        return {**platform.status(), "deployments": deployed}
+        found = platform.status()
+        return {**found, "deployments": [_deployment(each) for each in found["deployments"]]}
 
     @api.get(
         "/openapi.json",
